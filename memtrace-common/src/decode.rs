@@ -1,0 +1,292 @@
+//! Bytes of the ring buffer into records.
+//!
+//! Owns the check of every length. Never panics, whatever the bytes; must not know what records mean.
+
+use core::fmt;
+
+use zerocopy::{FromBytes, Immutable, KnownLayout};
+
+use crate::wire::{self, Exec, Fault, Fork, Header, Io, Mm, Segment, Segments};
+
+/// One record, its payload still in the buffer that it was read from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Record<'a> {
+    /// See [`Fault`].
+    Fault(Fault),
+    /// See [`Fork`].
+    Fork(Fork),
+    /// See [`Exec`].
+    Exec(Exec),
+    /// The thread begins to exit.
+    Exit(Header),
+    /// The thread is gone; these are its last counters.
+    Free(Header),
+    /// See [`Mm`].
+    Mm(Mm),
+    /// See [`Io`].
+    Io(Io, Payload<'a>),
+    /// The thread goes to wait for events.
+    Wait(Header),
+    /// The process set up an `io_uring`.
+    Uring(Header),
+}
+
+/// Why some bytes are no record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DecodeError {
+    /// They end before the record does.
+    Short {
+        /// The record's kind, or 0 where not even the header is whole.
+        kind: u8,
+        /// How many bytes there were.
+        len: usize,
+    },
+    /// No record has this kind.
+    Kind(u8),
+    /// The segments claim more bytes than there are.
+    Payload,
+}
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Short { kind, len } => write!(f, "a record of kind {kind} is cut off after {len} bytes"),
+            Self::Kind(kind) => write!(f, "no record has kind {kind}"),
+            Self::Payload => f.write_str("a record's segments claim more bytes than it has"),
+        }
+    }
+}
+
+impl core::error::Error for DecodeError {}
+
+/// A stretch of a connection's byte stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Piece<'a> {
+    /// These bytes.
+    Seen(&'a [u8]),
+    /// So many bytes that were not captured.
+    Unseen(u64),
+}
+
+/// What a read or a write moved: captured bytes, and the lengths of what was not.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Payload<'a> {
+    total: u64,
+    segments: Segments,
+    bytes: &'a [u8],
+}
+
+impl<'a> Payload<'a> {
+    /// A payload of which only the length is known.
+    #[must_use]
+    pub fn unseen(total: u64) -> Self {
+        Self {
+            total,
+            segments: Segments::default(),
+            bytes: &[],
+        }
+    }
+
+    /// The stretches in stream order; their lengths add up to what the call returned.
+    pub fn pieces(&self) -> impl Iterator<Item = Piece<'a>> + use<'a> {
+        let mut bytes = self.bytes;
+        let mut left = self.total;
+        let mut take = move |n: u16| {
+            // `Record::decode` has checked that the segments' bytes are all there.
+            let (taken, rest) = bytes.split_at_checked(usize::from(n)).unwrap_or((bytes, &[]));
+            bytes = rest;
+            taken
+        };
+        let known: u64 = self.segments.iter().map(|s| u64::from(s.len)).sum();
+        left = left.saturating_sub(known);
+        self.segments
+            .into_iter()
+            .flat_map(move |Segment { len, head, tail }| {
+                let gap = u64::from(len).saturating_sub(u64::from(head) + u64::from(tail));
+                [
+                    Piece::Seen(take(head)),
+                    Piece::Unseen(gap),
+                    Piece::Seen(take(tail)),
+                ]
+            })
+            .chain([Piece::Unseen(left)])
+            .filter(|piece| !matches!(*piece, Piece::Seen(&[]) | Piece::Unseen(0)))
+    }
+}
+
+impl<'a> Record<'a> {
+    /// Reads one record.
+    ///
+    /// # Errors
+    /// [`DecodeError`] where the bytes are cut off, of unknown kind, or contradict themselves.
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        let header: Header = prefix(bytes, 0)?.0;
+        let kind = header.kind;
+        Ok(match kind {
+            wire::KIND_FAULT => Self::Fault(prefix(bytes, kind)?.0),
+            wire::KIND_FORK => Self::Fork(prefix(bytes, kind)?.0),
+            wire::KIND_EXEC => Self::Exec(prefix(bytes, kind)?.0),
+            wire::KIND_EXIT => Self::Exit(header),
+            wire::KIND_FREE => Self::Free(header),
+            wire::KIND_MM => Self::Mm(prefix(bytes, kind)?.0),
+            wire::KIND_IO => {
+                let (io, rest): (Io, _) = prefix(bytes, kind)?;
+                Self::Io(io, payload(&io, rest)?)
+            }
+            wire::KIND_WAIT => Self::Wait(header),
+            wire::KIND_URING => Self::Uring(header),
+            other => return Err(DecodeError::Kind(other)),
+        })
+    }
+
+    /// Who and when, of any record.
+    #[must_use]
+    pub fn header(&self) -> &Header {
+        match self {
+            Self::Fault(r) => &r.header,
+            Self::Fork(r) => &r.header,
+            Self::Exec(r) => &r.header,
+            Self::Mm(r) => &r.header,
+            Self::Io(r, _) => &r.header,
+            Self::Exit(h) | Self::Free(h) | Self::Wait(h) | Self::Uring(h) => h,
+        }
+    }
+}
+
+fn prefix<T: FromBytes + KnownLayout + Immutable>(bytes: &[u8], kind: u8) -> Result<(T, &[u8]), DecodeError> {
+    T::read_from_prefix(bytes).map_err(|_| DecodeError::Short {
+        kind,
+        len: bytes.len(),
+    })
+}
+
+fn payload<'a>(io: &Io, rest: &'a [u8]) -> Result<Payload<'a>, DecodeError> {
+    let total = u64::try_from(io.ret).unwrap_or(0);
+    if io.header.flags & wire::IO_PAYLOAD == 0 {
+        return Ok(Payload::unseen(total));
+    }
+    let (segments, bytes): (Segments, _) = prefix(rest, wire::KIND_IO)?;
+    let mut captured = 0_usize;
+    let mut moved = 0_u64;
+    for s in &segments {
+        let seen = u32::from(s.head) + u32::from(s.tail);
+        if seen > s.len {
+            return Err(DecodeError::Payload);
+        }
+        captured += usize::from(s.head) + usize::from(s.tail);
+        moved += u64::from(s.len);
+    }
+    match bytes.get(..captured) {
+        Some(bytes) if moved <= total => Ok(Payload {
+            total,
+            segments,
+            bytes,
+        }),
+        _ => Err(DecodeError::Payload),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use proptest::prelude::*;
+    use std::{vec, vec::Vec};
+    use zerocopy::IntoBytes;
+
+    use super::*;
+
+    fn read(ret: i64, segments: &[Segment], bytes: &[u8]) -> Vec<u8> {
+        let header = Header {
+            kind: wire::KIND_IO,
+            flags: wire::IO_PAYLOAD,
+            op: wire::OP_READ,
+            fd: 3,
+            ..Header::default()
+        };
+        let mut table = Segments::default();
+        table[..segments.len()].copy_from_slice(segments);
+        [
+            Io {
+                header,
+                ret,
+                other: 0,
+            }
+            .as_bytes(),
+            table.as_bytes(),
+            bytes,
+        ]
+        .concat()
+    }
+
+    #[test]
+    fn payload_keeps_stream_order_and_length() {
+        let segments = [
+            Segment {
+                len: 5,
+                head: 5,
+                tail: 0,
+            },
+            Segment {
+                len: 100,
+                head: 3,
+                tail: 2,
+            },
+        ];
+        let record = read(120, &segments, b"helloabcyz");
+        let Ok(Record::Io(_, payload)) = Record::decode(&record) else {
+            panic!("no Io record")
+        };
+        assert_eq!(
+            payload.pieces().collect::<Vec<_>>(),
+            vec![
+                Piece::Seen(b"hello"),
+                Piece::Seen(b"abc"),
+                Piece::Unseen(95),
+                Piece::Seen(b"yz"),
+                Piece::Unseen(15),
+            ]
+        );
+    }
+
+    #[test]
+    fn segments_that_claim_more_than_there_is_are_refused() {
+        let over = [Segment {
+            len: 8,
+            head: 8,
+            tail: 0,
+        }];
+        assert_eq!(
+            Record::decode(&read(8, &over, b"1234567")),
+            Err(DecodeError::Payload)
+        );
+        assert_eq!(
+            Record::decode(&read(7, &over, b"12345678")),
+            Err(DecodeError::Payload)
+        );
+        let overlap = [Segment {
+            len: 8,
+            head: 8,
+            tail: 1,
+        }];
+        assert_eq!(
+            Record::decode(&read(8, &overlap, b"123456789")),
+            Err(DecodeError::Payload)
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_decode_or_are_refused(bytes in proptest::collection::vec(any::<u8>(), 0..400), kind in 0_u8..12) {
+            let mut bytes = bytes;
+            if let Some(b) = bytes.get_mut(32) { *b = kind; }
+            if let Ok(Record::Io(io, payload)) = Record::decode(&bytes) {
+                let moved: u64 = payload.pieces().map(|p| match p {
+                    Piece::Seen(b) => b.len() as u64,
+                    Piece::Unseen(n) => n,
+                }).sum();
+                prop_assert_eq!(moved, u64::try_from(io.ret).unwrap_or(0));
+            }
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Keys and values of the BPF maps.
+//!
+//! Owns their layout and meaning. Must not know how either side reaches a map.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// One more than the largest tgid Linux hands out (`PID_MAX_LIMIT`, `include/linux/threads.h`).
+pub const TGID_LIMIT: u32 = 4 * 1024 * 1024;
+/// `TARGETS` holds a byte for every possible tgid, eight to an element, because elements are eight bytes at least.
+pub const TARGETS_PER_ELEMENT: u32 = 8;
+
+/// `TARGETS` byte: this process is traced.
+pub const TARGET_TRACED: u8 = 1;
+/// `TARGETS` byte: it was forked while traced, so its descriptors may be known under its parent's tgid.
+pub const TARGET_FORKED: u8 = 2;
+
+/// Families of records, for counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Family {
+    /// Page faults.
+    Fault = 0,
+    /// Address-space calls.
+    Mm = 1,
+    /// Descriptor calls and waits.
+    Io = 2,
+    /// Page frames.
+    Frame = 3,
+    /// Threads and processes.
+    Task = 4,
+}
+
+/// How many families there are.
+pub const FAMILIES: usize = 5;
+
+/// One CPU's counters, indexed by [`Family`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Counters {
+    /// Records handed to the ring.
+    pub emitted: [u64; FAMILIES],
+    /// Records that found it full.
+    pub dropped: [u64; FAMILIES],
+    /// Above zero while a probe reads user memory: a fault then is the probe's own.
+    pub probing: u64,
+}
+
+/// The time that the ring was full, over all CPUs.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Gap {
+    /// When the gap that is still open began, or zero.
+    pub since_ns: u64,
+    /// The length of all gaps that have ended.
+    pub closed_ns: u64,
+}
+
+/// A descriptor of a process.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct FdKey {
+    /// The process.
+    pub tgid: u32,
+    /// The descriptor.
+    pub fd: i32,
+}
+
+/// [`FdState::role`]: a connection that a client opened: its bytes are captured.
+pub const ROLE_INBOUND: u32 = 1;
+/// [`FdState::role`]: a connection that the process opened: only lengths are sent.
+pub const ROLE_OUTBOUND: u32 = 2;
+/// [`FdState::role`]: of no interest; hides the parent's descriptor of the same number.
+pub const ROLE_IGNORED: u32 = 3;
+
+/// What the kernel side knows of a descriptor.
+///
+/// A budget is what may still be captured in full before captures are short. It is renewed when the stream turns
+/// round (bytes in after bytes out, and the other way), so that every head finds it whole, with no word from
+/// userspace.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct FdState {
+    /// One of the `ROLE_` constants.
+    pub role: u32,
+    /// For reads, in bytes.
+    pub read_budget: u32,
+    /// For writes, in bytes.
+    pub write_budget: u32,
+}
+
+const _: () = {
+    assert!(size_of::<Counters>() == 88);
+    assert!(size_of::<FdKey>() == 8);
+    assert!(size_of::<FdState>() == 12);
+};

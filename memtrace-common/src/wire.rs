@@ -1,0 +1,213 @@
+//! The records of the ring buffer, byte by byte.
+//!
+//! Owns layout: each record is a [`Header`] and, by its `kind`, a fixed body; [`Io`] may carry payload behind it.
+//! Must not know who writes or reads them. Native endian: both ends are one machine.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// The longest request or response head that is captured, in bytes.
+pub const HEAD_MAX: usize = 8192;
+/// Buffers of one `readv`, `writev`, `recvmsg` or `sendmsg` that are looked into.
+pub const SEGMENTS_MAX: usize = 8;
+/// Past a head, this much of each buffer's beginning is captured,
+pub const SHORT_HEAD: usize = 32;
+/// and this much of its end.
+pub const SHORT_TAIL: usize = 16;
+/// The most payload bytes one [`Io`] record can carry: a head, or eight short captures on top of its last bytes.
+pub const PAYLOAD_MAX: usize = HEAD_MAX + SEGMENTS_MAX * (SHORT_HEAD + SHORT_TAIL);
+
+/// `Header::kind`: a page fault's entry, [`Fault`].
+pub const KIND_FAULT: u8 = 1;
+/// `Header::kind`: a new thread or process, [`Fork`].
+pub const KIND_FORK: u8 = 2;
+/// `Header::kind`: a new program image, [`Exec`].
+pub const KIND_EXEC: u8 = 3;
+/// `Header::kind`: a thread begins to exit; the header alone.
+pub const KIND_EXIT: u8 = 4;
+/// `Header::kind`: a thread is gone for good; the header alone, with the thread's very last counters.
+pub const KIND_FREE: u8 = 5;
+/// `Header::kind`: an address-space call returned, [`Mm`].
+pub const KIND_MM: u8 = 6;
+/// `Header::kind`: a call on a descriptor, [`Io`].
+pub const KIND_IO: u8 = 7;
+/// `Header::kind`: the thread goes to wait for events (epoll, poll, select); the header alone.
+pub const KIND_WAIT: u8 = 8;
+/// `Header::kind`: the process set up an `io_uring`; the header alone.
+pub const KIND_URING: u8 = 9;
+
+/// Begins every record.
+///
+/// `min_flt` and `maj_flt` are the thread's own counters at this moment: with those of its next record they tell
+/// whether the last fault's attempt completed, and how.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Header {
+    /// `CLOCK_MONOTONIC`, nanoseconds.
+    pub time_ns: u64,
+    /// The thread's process.
+    pub tgid: u32,
+    /// The thread.
+    pub tid: u32,
+    /// `task_struct.min_flt`.
+    pub min_flt: u64,
+    /// `task_struct.maj_flt`.
+    pub maj_flt: u64,
+    /// One of the `KIND_` constants.
+    pub kind: u8,
+    /// [`Fault`]: `FAULT_` bits. [`Io`]: `IO_` bits.
+    pub flags: u8,
+    /// [`Mm`]: an `MM_` constant. [`Io`]: an `OP_` constant.
+    pub op: u8,
+    /// Zero.
+    pub pad: u8,
+    /// [`Io`]: the descriptor.
+    pub fd: i32,
+}
+
+/// Taken in kernel mode (`page_fault_kernel`): a system call touched the page.
+pub const FAULT_KERNEL: u8 = 1;
+/// The access was a write.
+pub const FAULT_WRITE: u8 = 2;
+/// The access fetched an instruction.
+pub const FAULT_EXEC: u8 = 4;
+/// The page was there but its protection forbade the access; else it was not present.
+pub const FAULT_PROTECTION: u8 = 8;
+
+/// A page fault's entry: an attempt, which the thread's next record confirms.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Fault {
+    /// Who and when.
+    pub header: Header,
+    /// The address that was touched.
+    pub address: u64,
+    /// The instruction that touched it, in user or kernel mode.
+    pub ip: u64,
+}
+
+/// A thread or process was made by the header's thread.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Fork {
+    /// The parent.
+    pub header: Header,
+    /// The child's process: the parent's own for a thread.
+    pub child_tgid: u32,
+    /// The child.
+    pub child_tid: u32,
+}
+
+/// The header's process runs another program. All its other threads have exited by now.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Exec {
+    /// The thread that called `execve`, under the id that it has from now on: the process's.
+    pub header: Header,
+    /// The id that this thread had when it called.
+    pub old_tid: u32,
+    /// Zero.
+    pub pad: u32,
+    /// The new `comm`, zero-padded.
+    pub comm: [u8; 16],
+}
+
+/// `mmap`
+pub const MM_MMAP: u8 = 1;
+/// `munmap`
+pub const MM_MUNMAP: u8 = 2;
+/// `mremap`
+pub const MM_MREMAP: u8 = 3;
+/// `brk`
+pub const MM_BRK: u8 = 4;
+/// `mprotect`
+pub const MM_MPROTECT: u8 = 5;
+/// `madvise`
+pub const MM_MADVISE: u8 = 6;
+
+/// An address-space call returned.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Mm {
+    /// Who, when, which call.
+    pub header: Header,
+    /// What it returned: an address, zero, or a negative errno.
+    pub ret: i64,
+    /// Its arguments, in the call's own order.
+    pub args: [u64; 6],
+}
+
+/// `accept`, `accept4`: `fd` listens, `ret` is the connection, `other` its address family.
+pub const OP_ACCEPT: u8 = 1;
+/// `listen`
+pub const OP_LISTEN: u8 = 2;
+/// `socket`: `ret` is the descriptor, `other` the address family.
+pub const OP_SOCKET: u8 = 3;
+/// `connect`, begun or done: `other` is the address family.
+pub const OP_CONNECT: u8 = 4;
+/// `close`, at its **entry**: the number can be in use again before the call returns.
+pub const OP_CLOSE: u8 = 5;
+/// `close_range`, at its entry: `fd` is the first, `other` the last, [`IO_CLOEXEC`] marks instead of closing.
+pub const OP_CLOSE_RANGE: u8 = 6;
+/// `dup`, `dup2`, `dup3`, `fcntl(F_DUPFD…)`: `ret` is the copy.
+pub const OP_DUP: u8 = 7;
+/// Bytes came in: `ret` is how many, with payload.
+pub const OP_READ: u8 = 8;
+/// Bytes went out: `ret` is how many, with payload.
+pub const OP_WRITE: u8 = 9;
+/// `recvmsg` brought descriptors (`SCM_RIGHTS`): `other` is one of them.
+pub const OP_RECV_FD: u8 = 10;
+
+/// [`Io`] carries payload: `SEGMENTS_MAX` [`Segment`]s and then their bytes follow the record.
+pub const IO_PAYLOAD: u8 = 1;
+/// The descriptor is a connection that the process itself opened.
+pub const IO_OUTBOUND: u8 = 2;
+/// `close_range` with `CLOSE_RANGE_CLOEXEC`.
+pub const IO_CLOEXEC: u8 = 4;
+
+/// A call on a descriptor.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Io {
+    /// Who, when, which call, on which descriptor.
+    pub header: Header,
+    /// What it returned.
+    pub ret: i64,
+    /// By `op`: see the `OP_` constants.
+    pub other: i64,
+}
+
+/// One buffer of a read or a write: its length, and how much of its beginning and end was captured.
+///
+/// The captured bytes follow the table of segments, head and then tail, segment after segment.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Segment {
+    /// Bytes that the call moved through this buffer.
+    pub len: u32,
+    /// Captured from its beginning.
+    pub head: u16,
+    /// Captured from its end; never overlaps the head.
+    pub tail: u16,
+}
+
+/// The table of segments behind an [`Io`] with [`IO_PAYLOAD`].
+pub type Segments = [Segment; SEGMENTS_MAX];
+
+/// The longest record, in bytes.
+pub const RECORD_MAX: usize = size_of::<Io>() + size_of::<Segments>() + PAYLOAD_MAX;
+
+const _: () = {
+    assert!(size_of::<Header>() == 40);
+    assert!(size_of::<Fault>() == 56);
+    assert!(size_of::<Fork>() == 48);
+    assert!(size_of::<Exec>() == 64);
+    assert!(size_of::<Mm>() == 96);
+    assert!(size_of::<Io>() == 56);
+    assert!(size_of::<Segments>() == 64);
+    assert!(core::mem::offset_of!(Header, kind) == 32);
+    assert!(core::mem::offset_of!(Header, fd) == 36);
+    assert!(core::mem::offset_of!(Fault, address) == 40);
+    assert!(core::mem::offset_of!(Fault, ip) == 48);
+    assert!(core::mem::offset_of!(Io, ret) == 40);
+    assert!(core::mem::offset_of!(Io, other) == 48);
+};

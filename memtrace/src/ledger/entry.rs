@@ -1,0 +1,300 @@
+//! The objects of a report, as CONTRACT's JSON has them.
+//!
+//! Owns their fields and units, and nothing of how they are computed or rendered.
+//! A value that is not known is `None` (`null` in JSON), never 0.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+/// One HTTP request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Request {
+    /// Counts up in the order in which requests began.
+    pub id: u64,
+    /// The process that served it.
+    pub pid: u32,
+    /// The thread that read its first byte.
+    pub tid: u32,
+    /// `GET`, `POST`, …; empty where the head was never seen whole enough to say.
+    pub method: String,
+    /// The path, with the query only where it was asked for.
+    pub path: String,
+    /// The path with its variable segments replaced: what requests are grouped by.
+    pub route: String,
+    /// The response's status; `None` where none was seen.
+    pub status: Option<u16>,
+    /// The trace id out of a `traceparent` header.
+    pub trace_id: Option<String>,
+    /// When its first byte was read, on `CLOCK_MONOTONIC`, nanoseconds.
+    pub start_ns: u64,
+    /// From its first byte read to its response's last byte written, nanoseconds.
+    pub duration_ns: u64,
+    /// The response was seen to its end.
+    pub complete: bool,
+    /// Page faults.
+    pub faults: Faults,
+    /// Page frames.
+    pub frames: Option<Frames>,
+    /// Address-space calls.
+    pub space: Space,
+    /// Resident memory of the process.
+    pub rss: Option<Rss>,
+}
+
+/// Completed page faults of one request.
+///
+/// `total = minor + major = user_mode + kernel_mode = direct + causal`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Faults {
+    /// All that were taken for this request.
+    pub total: u64,
+    /// Those that the kernel counted in `min_flt`.
+    pub minor: u64,
+    /// Those that it counted in `maj_flt`.
+    pub major: u64,
+    /// Taken by the program's own instructions.
+    pub user_mode: u64,
+    /// Taken inside a system call.
+    pub kernel_mode: u64,
+    /// By what the kernel had to do.
+    pub cause: Option<BTreeMap<String, u64>>,
+    /// By what the address belongs to.
+    pub region: Option<BTreeMap<String, u64>>,
+    /// By mapped file.
+    pub files: Option<Vec<FileFaults>>,
+    /// How they were found to be this request's.
+    pub attribution: Attribution,
+    /// All completed faults of the process while the request was open: an upper bound.
+    pub in_window: u64,
+    /// The most requests that were open in the process at one time meanwhile, this one included.
+    pub open_requests_max: u64,
+    /// Time inside the faults, nanoseconds.
+    pub time_ns: Option<u64>,
+}
+
+/// Faults in one mapped file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FileFaults {
+    /// Its path.
+    pub path: String,
+    /// How many.
+    pub faults: u64,
+}
+
+/// How faults were found to be a request's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Attribution {
+    /// On the thread that last read this request's bytes.
+    pub direct: u64,
+    /// Through a chain of descriptors and wake-ups.
+    pub causal: Option<u64>,
+}
+
+/// Page frames that the kernel handed out and took back.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Frames {
+    /// Handed out, in base pages.
+    pub allocated: u64,
+    /// Taken back, in base pages.
+    pub freed: u64,
+    /// For the program's own memory.
+    pub user: u64,
+    /// For page tables.
+    pub page_table: u64,
+    /// For the kernel's own use.
+    pub kernel: u64,
+    /// Allocations of 2 MiB.
+    pub huge: u64,
+}
+
+/// Address-space calls that succeeded, and the bytes they moved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Space {
+    /// `mmap` calls.
+    pub mmap_calls: u64,
+    /// Bytes they mapped.
+    pub mmap_bytes: u64,
+    /// `munmap` calls.
+    pub munmap_calls: u64,
+    /// Bytes they unmapped.
+    pub munmap_bytes: u64,
+    /// `brk` calls that moved the break.
+    pub brk_calls: u64,
+    /// Bytes that the break moved up by in all; a shrinking heap counts nothing.
+    pub brk_bytes: u64,
+    /// `mremap` calls.
+    pub mremap_calls: u64,
+    /// `madvise` calls.
+    pub madvise_calls: u64,
+    /// `mprotect` calls.
+    pub mprotect_calls: u64,
+}
+
+/// Resident memory, bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Rss {
+    /// At the first byte read.
+    pub start: u64,
+    /// At the last byte written.
+    pub end: u64,
+    /// `end - start`.
+    pub delta: i64,
+    /// Of anonymous memory.
+    pub anon_delta: i64,
+    /// Of mapped files.
+    pub file_delta: i64,
+    /// Of shared memory.
+    pub shmem_delta: i64,
+    /// Of swap entries.
+    pub swap_delta: i64,
+    /// How far the kernel's per-CPU counters may be off.
+    pub error_max: u64,
+}
+
+/// The spread of one figure over the requests of a route.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Spread {
+    /// The least.
+    pub min: u64,
+    /// The median: half of the requests have no more than this.
+    pub p50: u64,
+    /// Nine in ten have no more.
+    pub p90: u64,
+    /// 99 in a hundred have no more.
+    pub p99: u64,
+    /// The most.
+    pub max: u64,
+    /// Of all requests together.
+    pub sum: u64,
+}
+
+/// All requests of one route.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Route {
+    /// The pattern that grouped them.
+    pub route: String,
+    /// The method.
+    pub method: String,
+    /// How many.
+    pub requests: u64,
+    /// Their faults.
+    pub faults: RouteFaults,
+    /// Their page frames.
+    pub frames: Option<RouteFrames>,
+    /// How RSS moved.
+    pub rss_delta: Option<Spread>,
+    /// How long they took, nanoseconds.
+    pub duration_ns: Spread,
+    /// The time in their faults, nanoseconds.
+    pub fault_time_ns: Option<Spread>,
+}
+
+/// The faults of a route's requests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RouteFaults {
+    /// All.
+    pub total: Spread,
+    /// Minor ones.
+    pub minor: Spread,
+    /// Major ones.
+    pub major: Spread,
+    /// Those in kernel mode.
+    pub kernel_mode: Spread,
+    /// Those that were not attributed directly; `None` until anything else is.
+    pub causal: Option<Spread>,
+}
+
+/// The page frames of a route's requests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RouteFrames {
+    /// Handed out.
+    pub allocated: Spread,
+}
+
+/// Do the figures add up to the kernel's own?
+///
+/// `kernel_min_flt + kernel_maj_flt = observed + dropped + untraced`, and `observed = direct + causal + unattributed`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Books {
+    /// What `min_flt` grew by, over all threads, while they were traced.
+    pub kernel_min_flt: u64,
+    /// What `maj_flt` grew by.
+    pub kernel_maj_flt: u64,
+    /// Completed faults that a probe saw.
+    pub observed: u64,
+    /// Of these: on requests, by the thread that read them.
+    pub direct: u64,
+    /// Of these: on requests, through a chain.
+    pub causal: Option<u64>,
+    /// Of these: on no request.
+    pub unattributed: u64,
+    /// Faults whose record did not reach userspace.
+    pub dropped: u64,
+    /// Counted by the kernel with no probe fired.
+    pub untraced: u64,
+    /// Attempts that the kernel did not count.
+    pub failed: u64,
+    /// The two sides are equal.
+    pub balanced: bool,
+}
+
+/// Records that did not reach userspace, by family.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Lost {
+    /// Page faults.
+    pub fault: u64,
+    /// Address-space calls.
+    pub mm: u64,
+    /// Descriptor calls.
+    pub io: u64,
+    /// Page frames.
+    pub frame: u64,
+    /// Threads and processes.
+    pub task: u64,
+    /// How long the ring was full, nanoseconds.
+    pub ns: u64,
+}
+
+impl Lost {
+    /// Records of all families.
+    pub fn records(&self) -> u64 {
+        self.fault + self.mm + self.io + self.frame + self.task
+    }
+}
+
+/// What was traced.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Target {
+    /// The processes that were there at the start, or that were found first.
+    pub pids: Vec<u32>,
+    /// The `comm` of the first.
+    pub comm: String,
+}
+
+/// The run as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// Requests that were listed.
+    pub requests: u64,
+    /// Requests that came in on a port that was not asked for.
+    pub other_requests: u64,
+    /// From the first moment that counts to the last, nanoseconds.
+    pub elapsed_ns: u64,
+    /// The books.
+    pub books: Books,
+    /// Faults on no request, by reason.
+    pub unattributed: BTreeMap<String, u64>,
+    /// Records that were lost.
+    pub lost: Lost,
+    /// What was traced.
+    pub target: Target,
+    /// COMMAND's exit status: 128 + N where signal N ended it.
+    pub command_status: Option<i32>,
+    /// What the reader should know about this run, a sentence each.
+    pub notes: Vec<String>,
+    /// The kernel's release.
+    pub kernel: String,
+    /// Memtrace's own version.
+    pub version: String,
+}

@@ -1,0 +1,5 @@
+//! Per-request totals and the books.
+//!
+//! Owns addition. Must not know where events come from or how figures are shown.
+
+pub mod entry;

@@ -1,0 +1,9 @@
+//! What did the operating system do with memory for this one HTTP request?
+//!
+//! The path of an event, a module a stage: [`kernel`](crate) loads the probes and reads the ring; `model` knows
+//! threads and descriptors; `http` frames bytes into requests; `window` says for which request a thread works;
+//! `ledger` adds up; `report` renders. Everything after the ring is pure: no clock, no thread, no descriptor.
+
+pub mod http;
+pub mod ledger;
+pub mod report;

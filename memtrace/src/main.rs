@@ -1,0 +1,2 @@
+//! The `memtrace` binary.
+fn main() {}
