@@ -1,2 +1,135 @@
-//! The kernel side.
-fn main() {}
+//! The kernel side of memtrace: maps, read-only constants, and one entry point for each tracepoint.
+//!
+//! The kernel observes, userspace decides: nothing here knows what a request is. Programs filter by target, copy
+//! facts into the ring, and count what did not fit.
+#![no_std]
+#![no_main]
+#![expect(
+    unsafe_code,
+    reason = "BPF helpers and map pointers are raw; each block says why it holds"
+)]
+
+mod arch;
+mod emit;
+mod probes;
+mod target;
+mod task;
+
+use aya_ebpf::{
+    Global,
+    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
+    macros::{map, raw_tracepoint},
+    maps::{Array, HashMap, PerCpuArray, RingBuf},
+    programs::RawTracePointContext,
+};
+use memtrace_common::map::{Counters, FdKey, FdState, Gap, TARGETS_PER_ELEMENT, TGID_LIMIT};
+
+/// All records. Userspace sets the size before it loads.
+#[map]
+static RING: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
+
+/// A byte for every possible tgid: the first test of every probe is one load, with no hashing, however many
+/// processes are traced. Userspace writes it through `mmap`, so neither side overwrites the other's bytes.
+#[map]
+static TARGETS: Array<[u8; TARGETS_PER_ELEMENT as usize]> =
+    Array::with_max_entries(TGID_LIMIT / TARGETS_PER_ELEMENT, BPF_F_MMAPABLE);
+
+/// The parent of each process that was forked while traced, for the descriptors that it inherited.
+#[map]
+static PARENTS: HashMap<u32, u32> = HashMap::with_max_entries(16_384, BPF_F_NO_PREALLOC);
+
+/// The descriptors that matter.
+#[map]
+static FDS: HashMap<FdKey, FdState> = HashMap::with_max_entries(262_144, BPF_F_NO_PREALLOC);
+
+#[map]
+static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
+
+#[map]
+static GAP: Array<Gap> = Array::with_max_entries(1, 0);
+
+/// Where one descriptor record is put together, payload and all.
+#[map]
+static SCRATCH: PerCpuArray<probes::payload::Scratch> = PerCpuArray::with_max_entries(1, 0);
+
+/// Offsets in `struct task_struct`, from this kernel's BTF.
+#[unsafe(no_mangle)]
+static TASK_MIN_FLT: Global<u64> = Global::new(0);
+#[unsafe(no_mangle)]
+static TASK_MAJ_FLT: Global<u64> = Global::new(0);
+#[unsafe(no_mangle)]
+static TASK_PID: Global<u64> = Global::new(0);
+#[unsafe(no_mangle)]
+static TASK_TGID: Global<u64> = Global::new(0);
+
+/// Whether children of a target are targets.
+#[unsafe(no_mangle)]
+static FOLLOW: Global<u8> = Global::new(1);
+/// A process that execs a program of this name becomes a target; all zero for none.
+#[unsafe(no_mangle)]
+static COMM: Global<[u64; 2]> = Global::new([0; 2]);
+/// A process that execs in this cgroup v2 directory or below becomes a target; zero for none.
+#[unsafe(no_mangle)]
+static CGROUP_ID: Global<u64> = Global::new(0);
+/// The depth of that directory below the hierarchy's root.
+#[unsafe(no_mangle)]
+static CGROUP_LEVEL: Global<u32> = Global::new(0);
+
+#[raw_tracepoint(tracepoint = "page_fault_user")]
+fn page_fault_user(ctx: RawTracePointContext) -> i32 {
+    probes::fault::user(&ctx);
+    0
+}
+
+#[raw_tracepoint(tracepoint = "page_fault_kernel")]
+fn page_fault_kernel(ctx: RawTracePointContext) -> i32 {
+    probes::fault::kernel(&ctx);
+    0
+}
+
+#[raw_tracepoint(tracepoint = "sched_process_fork")]
+fn sched_process_fork(ctx: RawTracePointContext) -> i32 {
+    probes::task::fork(&ctx);
+    0
+}
+
+#[raw_tracepoint(tracepoint = "sched_process_exec")]
+fn sched_process_exec(ctx: RawTracePointContext) -> i32 {
+    probes::task::exec(&ctx);
+    0
+}
+
+#[raw_tracepoint(tracepoint = "sched_process_exit")]
+fn sched_process_exit(_ctx: RawTracePointContext) -> i32 {
+    probes::task::exit();
+    0
+}
+
+#[raw_tracepoint(tracepoint = "sched_process_free")]
+fn sched_process_free(ctx: RawTracePointContext) -> i32 {
+    probes::task::free(&ctx);
+    0
+}
+
+#[raw_tracepoint(tracepoint = "sys_enter")]
+fn sys_enter(ctx: RawTracePointContext) -> i32 {
+    probes::syscall::enter(&ctx);
+    0
+}
+
+#[raw_tracepoint(tracepoint = "sys_exit")]
+fn sys_exit(ctx: RawTracePointContext) -> i32 {
+    probes::syscall::exit(&ctx);
+    0
+}
+
+/// `bpf_probe_read_kernel` and others are open to GPL-compatible programs only.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}

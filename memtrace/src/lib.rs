@@ -5,5 +5,6 @@
 //! `ledger` adds up; `report` renders. Everything after the ring is pure: no clock, no thread, no descriptor.
 
 pub mod http;
+pub mod kernel;
 pub mod ledger;
 pub mod report;

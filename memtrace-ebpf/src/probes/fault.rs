@@ -1,0 +1,52 @@
+//! `page_fault_user` and `page_fault_kernel`: every attempt at a fault, with the thread's count of faults before it.
+//!
+//! Owns the reading of an entry. Must not know whether the attempt will complete: the next record says.
+
+use aya_ebpf::{helpers::bpf_probe_read_kernel, programs::RawTracePointContext};
+use memtrace_common::{
+    map::Family,
+    wire::{FAULT_EXEC, FAULT_KERNEL, FAULT_PROTECTION, FAULT_WRITE, Fault, KIND_FAULT},
+};
+
+use crate::{arch, emit, target::Target};
+
+#[inline(always)]
+pub(crate) fn user(ctx: &RawTracePointContext) {
+    if let Some(me) = Target::current() {
+        record(ctx, me, 0);
+    }
+}
+
+#[inline(always)]
+pub(crate) fn kernel(ctx: &RawTracePointContext) {
+    // The kernel's own addresses (vmalloc and the like) are no business of the target's address space.
+    if !arch::is_user_address(ctx.arg(0)) {
+        return;
+    }
+    if let Some(me) = Target::current()
+        && !emit::is_own_fault(FAULT_KERNEL)
+    {
+        record(ctx, me, FAULT_KERNEL);
+    }
+}
+
+/// `(unsigned long address, struct pt_regs *regs, unsigned long error_code)`: `arch/x86/include/asm/trace/exceptions.h`.
+#[inline(always)]
+fn record(ctx: &RawTracePointContext, me: Target, mode: u8) {
+    let address: u64 = ctx.arg(0);
+    let regs: *const u8 = ctx.arg(1);
+    let error: u64 = ctx.arg(2);
+    // SAFETY: the helper checks the address.
+    let ip = unsafe { bpf_probe_read_kernel(regs.add(arch::IP).cast::<u64>()) }.unwrap_or(0);
+    let mut header = emit::header(me, KIND_FAULT);
+    header.flags = mode
+        | bit(error, arch::PF_WRITE, FAULT_WRITE)
+        | bit(error, arch::PF_INSTR, FAULT_EXEC)
+        | bit(error, arch::PF_PROT, FAULT_PROTECTION);
+    emit::send(Family::Fault, header.time_ns, Fault { header, address, ip });
+}
+
+#[inline(always)]
+fn bit(error: u64, from: u64, to: u8) -> u8 {
+    if error & from == 0 { 0 } else { to }
+}

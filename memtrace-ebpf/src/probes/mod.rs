@@ -1,0 +1,10 @@
+//! One file for each family of tracepoints.
+//!
+//! Owns nothing itself.
+
+pub(crate) mod fault;
+pub(crate) mod io;
+pub(crate) mod mm;
+pub(crate) mod payload;
+pub(crate) mod syscall;
+pub(crate) mod task;

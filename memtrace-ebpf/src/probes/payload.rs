@@ -1,0 +1,239 @@
+//! The bytes of a read or a write, out of user memory: whole while the budget lasts, then each buffer's ends.
+//!
+//! Owns the capture and its bounds. Runs when the call returns: the buffers are resident then.
+
+use aya_ebpf::helpers::{bpf_probe_read_user, generated::bpf_probe_read_user as probe_read_user};
+use memtrace_common::{
+    map::Family,
+    wire::{
+        HEAD_MAX, IO_PAYLOAD, Io, KIND_IO, PAYLOAD_MAX, SEGMENTS_MAX, SHORT_HEAD, SHORT_TAIL, Segment,
+        Segments,
+    },
+};
+
+use crate::{SCRATCH, emit, target::Target};
+
+/// A record while it is put together, and how far it is.
+///
+/// The progress is kept here and not in registers: what the verifier reads from a map it knows nothing of, so that
+/// every turn of the loop looks the same to it and is walked once.
+#[repr(C)]
+pub(crate) struct Scratch {
+    io: Io,
+    segments: Segments,
+    /// As far as the verifier can tell, the last read may begin at `PAYLOAD_MAX` and be `HEAD_MAX` long.
+    bytes: [u8; PAYLOAD_MAX + HEAD_MAX],
+    progress: Progress,
+}
+
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Progress {
+    /// Bytes captured.
+    used: u64,
+    /// Bytes of the call that no buffer has accounted for yet.
+    left: u64,
+    /// What may still be captured whole.
+    full: u64,
+}
+
+/// Where the bytes of a call are.
+#[derive(Clone, Copy)]
+pub(crate) enum Buffers {
+    /// One buffer's address; the call's result is its length.
+    One(u64),
+    /// The address of an array of `struct iovec`, and its length.
+    Many(u64, u64),
+}
+
+/// `struct iovec`
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Iovec {
+    base: u64,
+    len: u64,
+}
+
+/// `struct user_msghdr`, `include/linux/socket.h`
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Msghdr {
+    name: u64,
+    name_len: u64,
+    pub(crate) iov: u64,
+    pub(crate) iov_len: u64,
+    pub(crate) control: u64,
+    pub(crate) control_len: u64,
+    flags: u64,
+}
+
+/// `struct mmsghdr`
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Mmsghdr {
+    header: Msghdr,
+    pub(crate) len: u64,
+}
+
+/// `struct cmsghdr` and the first descriptor of an `SCM_RIGHTS` message.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Rights {
+    pub(crate) len: u64,
+    pub(crate) level: u32,
+    pub(crate) kind: u32,
+    pub(crate) fd: i32,
+}
+
+/// Sends what `ret` bytes through `fd` looked like, and takes what was captured whole off the budget.
+#[inline(always)]
+pub(crate) fn send(me: Target, op: u8, fd: i32, ret: i64, buffers: Buffers, budget: &mut u32) {
+    let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
+        return;
+    };
+    // SAFETY: this CPU's own element; only `sys_exit` uses it, and that does not preempt itself.
+    let scratch = unsafe { &mut *scratch };
+    let mut header = emit::header(me, KIND_IO);
+    header.flags = IO_PAYLOAD;
+    header.op = op;
+    header.fd = fd;
+    scratch.io = Io {
+        header,
+        ret,
+        other: 0,
+    };
+    scratch.segments = [Segment {
+        len: 0,
+        head: 0,
+        tail: 0,
+    }; SEGMENTS_MAX];
+    store(
+        scratch,
+        Progress {
+            used: 0,
+            left: ret as u64,
+            full: u64::from(*budget),
+        },
+    );
+    emit::probing(|| capture(scratch, buffers));
+    let Progress { used, full, .. } = load(scratch);
+    *budget = full as u32;
+    if used > PAYLOAD_MAX as u64 {
+        return;
+    }
+    let len = (size_of::<Io>() + size_of::<Segments>()) as u64 + used;
+    emit::send_bytes(Family::Io, header.time_ns, (&raw mut *scratch).cast(), len);
+}
+
+/// Copies what is wanted of up to eight buffers.
+#[inline(always)]
+fn capture(scratch: &mut Scratch, buffers: Buffers) {
+    let (address, count) = match buffers {
+        Buffers::One(address) => (address, 0),
+        Buffers::Many(address, count) if count > 0 => (address, count),
+        Buffers::Many(..) => return,
+    };
+    for i in 0..SEGMENTS_MAX {
+        let buffer = if count == 0 {
+            Iovec {
+                base: address,
+                len: load(scratch).left,
+            }
+        } else {
+            if i as u64 >= count {
+                break;
+            }
+            match read_user_raw::<Iovec>(address + (i * size_of::<Iovec>()) as u64) {
+                Some(buffer) => buffer,
+                None => break,
+            }
+        };
+        let Progress { left, full, .. } = load(scratch);
+        let len = min(buffer.len, left);
+        let head = min(len, max(full, SHORT_HEAD as u64));
+        let tail = min(len - head, SHORT_TAIL as u64);
+        if !append(scratch, buffer.base, head) || !append(scratch, buffer.base + (len - tail), tail) {
+            break;
+        }
+        scratch.segments[i] = Segment {
+            len: len as u32,
+            head: head as u16,
+            tail: tail as u16,
+        };
+        let used = load(scratch).used;
+        let left = left - len;
+        store(
+            scratch,
+            Progress {
+                used,
+                left,
+                full: full - min(full, head),
+            },
+        );
+        if left == 0 || count == 0 {
+            break;
+        }
+    }
+}
+
+#[inline(always)]
+fn load(scratch: &Scratch) -> Progress {
+    // SAFETY: a reference. Volatile, so that the compiler keeps the progress in the map.
+    unsafe { (&raw const scratch.progress).read_volatile() }
+}
+
+#[inline(always)]
+fn store(scratch: &mut Scratch, progress: Progress) {
+    // SAFETY: as above.
+    unsafe { (&raw mut scratch.progress).write_volatile(progress) };
+}
+
+/// Reads user memory behind what is captured already; false where it cannot be read or there is no room.
+#[inline(always)]
+fn append(scratch: &mut Scratch, from: u64, len: u64) -> bool {
+    let progress = load(scratch);
+    // The compiler may not leave out a test that the verifier wants to see.
+    let len = core::hint::black_box(len);
+    let at = progress.used;
+    if at > PAYLOAD_MAX as u64 || len > HEAD_MAX as u64 {
+        return false;
+    }
+    // SAFETY: `at + len` is within `bytes` by the test above; the helper checks the source.
+    let failed = unsafe {
+        probe_read_user(
+            scratch.bytes.as_mut_ptr().add(at as usize).cast(),
+            len as u32,
+            from as *const _,
+        )
+    };
+    store(
+        scratch,
+        Progress {
+            used: at + len,
+            ..progress
+        },
+    );
+    failed == 0
+}
+
+/// Reads a struct of integers.
+#[inline(always)]
+pub(crate) fn read_user<T: Copy>(address: u64) -> Option<T> {
+    emit::probing(|| read_user_raw(address))
+}
+
+#[inline(always)]
+fn read_user_raw<T: Copy>(address: u64) -> Option<T> {
+    // SAFETY: the helper checks the address; every bit pattern is a valid `T`.
+    unsafe { bpf_probe_read_user(address as *const T) }.ok()
+}
+
+#[inline(always)]
+fn min(a: u64, b: u64) -> u64 {
+    if a < b { a } else { b }
+}
+
+#[inline(always)]
+fn max(a: u64, b: u64) -> u64 {
+    if a > b { a } else { b }
+}

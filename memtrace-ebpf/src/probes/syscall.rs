@@ -1,0 +1,107 @@
+//! `sys_enter` and `sys_exit`: every system call of every process on the host comes by here, and nearly all leave
+//! at the first test.
+//!
+//! Owns the dispatch by table. Must not know what is made of a call.
+
+use aya_ebpf::{helpers::bpf_probe_read_kernel, programs::RawTracePointContext};
+use memtrace_common::{
+    map::Family,
+    wire::{KIND_URING, KIND_WAIT, MM_BRK, MM_MADVISE, MM_MMAP, MM_MPROTECT, MM_MREMAP, MM_MUNMAP},
+};
+
+use super::{io, mm};
+use crate::{
+    arch::{self, Call, TABLE_LEN, Table},
+    emit,
+    target::Target,
+};
+
+/// `struct pt_regs *` of a system call.
+#[derive(Clone, Copy)]
+pub(crate) struct Registers(*const u8);
+
+impl Registers {
+    /// The call's number.
+    #[inline(always)]
+    fn number(self) -> u64 {
+        self.read(arch::NUMBER)
+    }
+
+    /// One argument.
+    #[inline(always)]
+    pub(crate) fn argument(self, n: usize) -> u64 {
+        self.read(arch::ARGUMENTS[n])
+    }
+
+    /// All six.
+    #[inline(always)]
+    pub(crate) fn arguments(self) -> [u64; 6] {
+        [0, 1, 2, 3, 4, 5].map(|n| self.argument(n))
+    }
+
+    #[inline(always)]
+    fn read(self, offset: usize) -> u64 {
+        // SAFETY: the helper checks the address.
+        unsafe { bpf_probe_read_kernel(self.0.add(offset).cast::<u64>()) }.unwrap_or(0)
+    }
+}
+
+/// `(struct pt_regs *regs, long id)`
+#[inline(always)]
+pub(crate) fn enter(ctx: &RawTracePointContext) {
+    let Some(me) = Target::current() else { return };
+    let call = lookup(&arch::AT_ENTRY, ctx.arg(1));
+    if call == Call::Wait as u8 {
+        let header = emit::header(me, KIND_WAIT);
+        emit::send(Family::Io, header.time_ns, header);
+    } else if call == Call::Close as u8 {
+        io::close(me, Registers(ctx.arg(0)));
+    } else if call == Call::CloseRange as u8 {
+        io::close_range(me, Registers(ctx.arg(0)));
+    }
+}
+
+/// `(struct pt_regs *regs, long ret)`
+#[inline(always)]
+pub(crate) fn exit(ctx: &RawTracePointContext) {
+    let Some(me) = Target::current() else { return };
+    let regs = Registers(ctx.arg(0));
+    let call = lookup(&arch::AT_EXIT, regs.number());
+    if call == 0 {
+        return;
+    }
+    let ret: i64 = ctx.arg(1);
+    if let Some(op) = address_space(call) {
+        mm::returned(me, op, regs, ret);
+    } else if call == Call::IoUringSetup as u8 {
+        if ret >= 0 {
+            let header = emit::header(me, KIND_URING);
+            emit::send(Family::Io, header.time_ns, header);
+        }
+    } else {
+        io::returned(me, call, regs, ret);
+    }
+}
+
+#[inline(always)]
+fn lookup(table: &'static Table, number: u64) -> u8 {
+    if number >= TABLE_LEN as u64 {
+        return 0;
+    }
+    // SAFETY: in bounds by the test above. Volatile, because the compiler would else turn the table into code.
+    unsafe { table.as_ptr().add(number as usize).read_volatile() }
+}
+
+#[inline(always)]
+fn address_space(call: u8) -> Option<u8> {
+    const FIRST: u8 = Call::Mmap as u8;
+    const LAST: u8 = Call::Madvise as u8;
+    const _: () = {
+        // `Call` begins with these, in the order of the wire's constants.
+        assert!(MM_MMAP == Call::Mmap as u8 && MM_MMAP == 1);
+        assert!(MM_MUNMAP == Call::Munmap as u8 && MM_MREMAP == Call::Mremap as u8);
+        assert!(MM_BRK == Call::Brk as u8 && MM_MPROTECT == Call::Mprotect as u8);
+        assert!(MM_MADVISE == Call::Madvise as u8);
+    };
+    (FIRST <= call && call <= LAST).then_some(call)
+}

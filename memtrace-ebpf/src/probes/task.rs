@@ -1,0 +1,124 @@
+//! `sched_process_fork`, `_exec`, `_exit`, `_free`: threads and processes come and go.
+//!
+//! Owns who becomes a target by descent, name or cgroup. Must not know what userspace keeps of a thread.
+
+use aya_ebpf::{
+    helpers::{bpf_get_current_comm, generated::bpf_get_current_ancestor_cgroup_id},
+    programs::RawTracePointContext,
+};
+use aya_log_ebpf::warn;
+use memtrace_common::{
+    map::{Family, TARGET_FORKED, TARGET_TRACED},
+    wire::{Exec, Fork, KIND_EXEC, KIND_EXIT, KIND_FORK, KIND_FREE},
+};
+
+use crate::{
+    CGROUP_ID, CGROUP_LEVEL, COMM, FOLLOW, PARENTS, emit,
+    target::{self, Target},
+    task::Task,
+};
+
+/// `(struct task_struct *parent, struct task_struct *child)`. The child has not run yet.
+#[inline(always)]
+pub(crate) fn fork(ctx: &RawTracePointContext) {
+    let Some(me) = Target::current() else { return };
+    let child = Task(ctx.arg(1));
+    let (child_tgid, child_tid) = (child.tgid(), child.pid());
+    if child_tgid != me.tgid {
+        if FOLLOW.load() == 0 && !has_target_comm() {
+            return;
+        }
+        target::set_flags(child_tgid, TARGET_TRACED | TARGET_FORKED);
+        if PARENTS.insert(child_tgid, me.tgid, 0).is_err() {
+            warn!(&(), "the table of parents is full: process {}", child_tgid);
+            emit::lost(Family::Task);
+        }
+    }
+    let header = emit::header(me, KIND_FORK);
+    emit::send(
+        Family::Task,
+        header.time_ns,
+        Fork {
+            header,
+            child_tgid,
+            child_tid,
+        },
+    );
+}
+
+/// `(struct task_struct *task, pid_t old_pid, struct linux_binprm *bprm)`
+#[inline(always)]
+pub(crate) fn exec(ctx: &RawTracePointContext) {
+    let (tgid, _) = target::current_ids();
+    if target::flags(tgid) == 0 {
+        if !has_target_comm() && !is_in_target_cgroup() {
+            return;
+        }
+        target::set_flags(tgid, TARGET_TRACED);
+    }
+    let Some(me) = Target::current() else { return };
+    let header = emit::header(me, KIND_EXEC);
+    let comm = bpf_get_current_comm().unwrap_or_default();
+    let old_tid: u32 = ctx.arg(1);
+    emit::send(
+        Family::Task,
+        header.time_ns,
+        Exec {
+            header,
+            old_tid,
+            pad: 0,
+            comm,
+        },
+    );
+}
+
+/// The thread begins to exit. It can fault after this: from 6.16 on the tracepoint comes before the thread lets go
+/// of its memory (and of its robust futexes and `clear_child_tid`, which are written to).
+#[inline(always)]
+pub(crate) fn exit() {
+    if let Some(me) = Target::current() {
+        let header = emit::header(me, KIND_EXIT);
+        emit::send(Family::Task, header.time_ns, header);
+    }
+}
+
+/// `(struct task_struct *task)`, on any CPU, some time after the thread is gone: its last word on its counters.
+#[inline(always)]
+pub(crate) fn free(ctx: &RawTracePointContext) {
+    let task = Task(ctx.arg(0));
+    let (tgid, tid) = (task.tgid(), task.pid());
+    if target::flags(tgid) == 0 {
+        return;
+    }
+    let header = emit::header_of(tgid, tid, task.fault_count(), KIND_FREE);
+    emit::send(Family::Task, header.time_ns, header);
+    if tid == tgid {
+        target::set_flags(tgid, 0);
+        // Not there for a process that nobody forked.
+        let _ = PARENTS.remove(tgid);
+    }
+}
+
+#[inline(always)]
+fn has_target_comm() -> bool {
+    let wanted = COMM.load();
+    if wanted == [0; 2] {
+        return false;
+    }
+    let Ok(comm) = bpf_get_current_comm() else {
+        return false;
+    };
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = comm;
+    wanted
+        == [
+            u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
+            u64::from_ne_bytes([i, j, k, l, m, n, o, p]),
+        ]
+}
+
+#[inline(always)]
+fn is_in_target_cgroup() -> bool {
+    let wanted = CGROUP_ID.load();
+    // SAFETY: the helper takes a number.
+    wanted != 0 && unsafe { bpf_get_current_ancestor_cgroup_id(CGROUP_LEVEL.load() as i32) } == wanted
+}

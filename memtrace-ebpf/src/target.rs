@@ -1,0 +1,65 @@
+//! Who is traced: the first test of every probe.
+//!
+//! Owns the table of targets. Must not know what the probes do with the answer.
+
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use memtrace_common::map::{TARGET_FORKED, TARGETS_PER_ELEMENT};
+
+use crate::TARGETS;
+
+/// The running thread, of a traced process.
+#[derive(Clone, Copy)]
+pub(crate) struct Target {
+    pub(crate) tgid: u32,
+    pub(crate) tid: u32,
+    flags: u8,
+}
+
+impl Target {
+    /// `None` where the running thread is nobody's business.
+    #[inline(always)]
+    pub(crate) fn current() -> Option<Self> {
+        let (tgid, tid) = current_ids();
+        let flags = flags(tgid);
+        (flags != 0).then_some(Self { tgid, tid, flags })
+    }
+
+    /// The process was forked while traced: some descriptors may be known under its parent.
+    #[inline(always)]
+    pub(crate) fn forked(self) -> bool {
+        self.flags & TARGET_FORKED != 0
+    }
+}
+
+/// tgid and tid of the running thread.
+#[inline(always)]
+pub(crate) fn current_ids() -> (u32, u32) {
+    let id = bpf_get_current_pid_tgid();
+    ((id >> 32) as u32, id as u32)
+}
+
+/// The `TARGET_` bits of a process.
+#[inline(always)]
+pub(crate) fn flags(tgid: u32) -> u8 {
+    match slot(tgid) {
+        // SAFETY: `slot` points into a live map element.
+        Some(slot) => unsafe { slot.read_volatile() },
+        None => 0,
+    }
+}
+
+/// Sets them: a store of one byte, so that neighbours are never touched.
+#[inline(always)]
+pub(crate) fn set_flags(tgid: u32, flags: u8) {
+    if let Some(slot) = slot(tgid) {
+        // SAFETY: as above.
+        unsafe { slot.write_volatile(flags) };
+    }
+}
+
+#[inline(always)]
+fn slot(tgid: u32) -> Option<*mut u8> {
+    let element = TARGETS.get_ptr_mut(tgid / TARGETS_PER_ELEMENT)?;
+    // SAFETY: the remainder is below the element's length.
+    Some(unsafe { element.cast::<u8>().add((tgid % TARGETS_PER_ELEMENT) as usize) })
+}

@@ -1,0 +1,77 @@
+//! Where members lie in this kernel's structs.
+//!
+//! Owns the reading of BTF. Must not know what the offsets are for.
+
+use btf_rs::{Btf, Type};
+use thiserror::Error;
+
+/// The kernel's own type information.
+const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
+
+/// A member's place could not be found.
+#[derive(Debug, Error)]
+pub enum BtfError {
+    /// The kernel was built without `CONFIG_DEBUG_INFO_BTF`, or the file can't be read.
+    #[error("cannot read the kernel's BTF at {VMLINUX}")]
+    Unreadable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The struct has no such member here.
+    #[error("this kernel's struct {name} has no member {member}")]
+    Missing {
+        /// The struct.
+        name: &'static str,
+        /// The member.
+        member: &'static str,
+    },
+}
+
+/// Byte offsets in `struct task_struct`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TaskOffsets {
+    /// `unsigned long min_flt`
+    pub min_flt: u64,
+    /// `unsigned long maj_flt`
+    pub maj_flt: u64,
+    /// `pid_t pid`
+    pub pid: u64,
+    /// `pid_t tgid`
+    pub tgid: u64,
+}
+
+impl TaskOffsets {
+    /// Reads them from this kernel.
+    pub fn of_this_kernel() -> Result<Self, BtfError> {
+        let btf = Btf::from_file(VMLINUX).map_err(|e| BtfError::Unreadable(e.into()))?;
+        let at = |member| member_offset(&btf, "task_struct", member);
+        Ok(Self {
+            min_flt: at("min_flt")?,
+            maj_flt: at("maj_flt")?,
+            pid: at("pid")?,
+            tgid: at("tgid")?,
+        })
+    }
+}
+
+/// The offset of a member, which may lie in an anonymous struct inside (`randomized_struct_fields_start`).
+fn member_offset(btf: &Btf, name: &'static str, member: &'static str) -> Result<u64, BtfError> {
+    let types = btf.resolve_types_by_name(name).unwrap_or_default();
+    types
+        .into_iter()
+        .filter(|t| matches!(t, Type::Struct(s) if s.size() > 0))
+        .find_map(|t| bit_offset(btf, &t, member, 0))
+        .map(|bits| u64::from(bits / 8))
+        .ok_or(BtfError::Missing { name, member })
+}
+
+fn bit_offset(btf: &Btf, r#type: &Type, wanted: &str, base: u32) -> Option<u32> {
+    let (Type::Struct(fields) | Type::Union(fields)) = r#type else {
+        return None;
+    };
+    fields.members.iter().find_map(|member| {
+        let at = base + member.bit_offset();
+        match btf.resolve_name(member).unwrap_or_default().as_str() {
+            name if name == wanted => Some(at),
+            "" => bit_offset(btf, &btf.resolve_chained_type(member).ok()?, wanted, at),
+            _ => None,
+        }
+    })
+}

@@ -1,0 +1,296 @@
+//! Loading and attaching the probes, and all that passes between them and userspace.
+//!
+//! Owns the eBPF object and its maps. When [`Probes`] goes (or its process, however it ends) the kernel detaches
+//! everything, because the attachments are descriptors of that process.
+
+use std::io;
+
+use aya::{
+    Ebpf, EbpfError, EbpfLoader,
+    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf},
+    programs::{ProgramError, RawTracePoint},
+};
+use memtrace_common::{
+    Fd, Tgid,
+    map::{Counters, FAMILIES, Family, FdKey, FdState, Gap, ROLE_IGNORED},
+    wire::HEAD_MAX,
+};
+use thiserror::Error;
+use zerocopy::{FromBytes as _, IntoBytes as _};
+
+use super::{
+    btf::{BtfError, TaskOffsets},
+    targets::Targets,
+};
+use crate::ledger::entry::Lost;
+
+/// The committed object; `cargo xtask bpf` rebuilds it.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../memtrace-ebpf/object/memtrace-ebpf.bpfel.o"
+));
+
+/// Every probe, and the tracepoint of the same name that it goes on. Faults come last: what a fault is judged by
+/// (threads, descriptors) is watched before faults are.
+pub const TRACEPOINTS: [&str; 8] = [
+    "sched_process_fork",
+    "sched_process_exec",
+    "sched_process_exit",
+    "sched_process_free",
+    "sys_enter",
+    "sys_exit",
+    "page_fault_user",
+    "page_fault_kernel",
+];
+
+/// Why the probes can't run.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// The kernel doesn't say where the fault counters are.
+    #[error(transparent)]
+    Btf(#[from] BtfError),
+    /// The object that `MEMTRACE_BPF_OBJECT` names.
+    #[error("cannot read the eBPF object {path}")]
+    Object {
+        /// Its path.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// `BPF_MAP_CREATE`, or the object is damaged.
+    #[error("the kernel refused the maps")]
+    Maps(#[source] Box<EbpfError>),
+    /// `BPF_PROG_LOAD`
+    #[error("the kernel refused the program {name}")]
+    Program {
+        /// The program.
+        name: &'static str,
+        /// Why.
+        source: Box<ProgramError>,
+    },
+    /// `BPF_RAW_TRACEPOINT_OPEN`
+    #[error("cannot attach to the tracepoint {name}")]
+    Attach {
+        /// The tracepoint.
+        name: &'static str,
+        /// Why.
+        source: Box<ProgramError>,
+    },
+    /// The object lacks a map or a program that this binary expects.
+    #[error("the eBPF object has no {0}: it is not of this version")]
+    Foreign(&'static str),
+    /// A map could not be reached.
+    #[error("cannot reach the map {name}")]
+    Map {
+        /// The map.
+        name: &'static str,
+        /// Why.
+        source: MapError,
+    },
+    /// The table of targets could not be mapped.
+    #[error("cannot map the table of targets")]
+    Targets(#[source] io::Error),
+}
+
+/// What is fixed before the probes load.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Bytes of the ring, a power of two and at least a page.
+    pub ring_bytes: u32,
+    /// Children of targets are targets.
+    pub follow: bool,
+    /// Processes that exec a program of this name become targets.
+    pub comm: Option<[u8; 16]>,
+    /// Processes that exec in this cgroup (its id, and its depth below the root) or below become targets.
+    pub cgroup: Option<(u64, u32)>,
+    /// The kernel side's own log, off but for bug reports.
+    pub kernel_log: bool,
+}
+
+/// The probes, attached.
+pub struct Probes {
+    ring: RingBuf<MapData>,
+    targets: Targets,
+    fds: HashMap<MapData, [u8; size_of::<FdKey>()], [u8; size_of::<FdState>()]>,
+    counters: PerCpuArray<MapData, [u8; size_of::<Counters>()]>,
+    gap: Array<MapData, [u8; size_of::<Gap>()]>,
+    /// Holds programs and attachments.
+    ebpf: Ebpf,
+}
+
+/// What the probes have counted since they were attached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Emission {
+    /// Records that went into the ring.
+    pub emitted: u64,
+    /// Records that found it full, by family, and for how long it was.
+    pub lost: Lost,
+}
+
+impl Probes {
+    /// Loads and attaches. No process is a target yet.
+    pub fn attach(options: &Options) -> Result<Self, LoadError> {
+        let task = TaskOffsets::of_this_kernel()?;
+        let object = object()?;
+        let comm = options.comm.unwrap_or_default();
+        let follow = u8::from(options.follow);
+        let (cgroup_id, cgroup_level) = options.cgroup.unwrap_or_default();
+        let log_level: u8 = if options.kernel_log { u8::MAX } else { 0 };
+        let mut ebpf = EbpfLoader::new()
+            .btf(None)
+            .map_max_entries("RING", options.ring_bytes)
+            .override_global("TASK_MIN_FLT", &task.min_flt, true)
+            .override_global("TASK_MAJ_FLT", &task.maj_flt, true)
+            .override_global("TASK_PID", &task.pid, true)
+            .override_global("TASK_TGID", &task.tgid, true)
+            .override_global("FOLLOW", &follow, true)
+            .override_global("COMM", &comm, true)
+            .override_global("CGROUP_ID", &cgroup_id, true)
+            .override_global("CGROUP_LEVEL", &cgroup_level, true)
+            .override_global("AYA_LOG_LEVEL", &log_level, false)
+            .load(&object)
+            .map_err(|e| LoadError::Maps(Box::new(e)))?;
+        for name in TRACEPOINTS {
+            let program: &mut RawTracePoint = ebpf
+                .program_mut(name)
+                .and_then(|p| p.try_into().ok())
+                .ok_or(LoadError::Foreign(name))?;
+            program.load().map_err(|e| LoadError::Program {
+                name,
+                source: Box::new(e),
+            })?;
+        }
+        let targets = match take(&mut ebpf, "TARGETS")? {
+            Map::Array(data) => {
+                Targets::map(std::os::fd::AsFd::as_fd(data.fd())).map_err(LoadError::Targets)?
+            }
+            _ => return Err(LoadError::Foreign("TARGETS")),
+        };
+        let mut probes = Self {
+            ring: typed(&mut ebpf, "RING")?,
+            targets,
+            fds: typed(&mut ebpf, "FDS")?,
+            counters: typed(&mut ebpf, "COUNTERS")?,
+            gap: typed(&mut ebpf, "GAP")?,
+            ebpf,
+        };
+        for name in TRACEPOINTS {
+            let program: &mut RawTracePoint = probes
+                .ebpf
+                .program_mut(name)
+                .and_then(|p| p.try_into().ok())
+                .ok_or(LoadError::Foreign(name))?;
+            program.attach(name).map_err(|e| LoadError::Attach {
+                name,
+                source: Box::new(e),
+            })?;
+        }
+        Ok(probes)
+    }
+
+    /// Who is traced.
+    pub fn targets(&self) -> &Targets {
+        &self.targets
+    }
+
+    /// The loaded object, for its log.
+    pub fn ebpf_mut(&mut self) -> &mut Ebpf {
+        &mut self.ebpf
+    }
+
+    /// Hands up to `limit` records to `each`; returns how many there were.
+    pub fn drain(&mut self, limit: usize, mut each: impl FnMut(&[u8])) -> usize {
+        let mut count = 0;
+        while count < limit
+            && let Some(record) = self.ring.next()
+        {
+            each(&record);
+            count += 1;
+        }
+        count
+    }
+
+    /// Tells the probes what a descriptor is (a `ROLE_` constant).
+    pub fn set_role(&mut self, Tgid(tgid): Tgid, Fd(fd): Fd, role: u32) -> Result<(), LoadError> {
+        let budget = if role == ROLE_IGNORED {
+            0
+        } else {
+            u32::try_from(HEAD_MAX).unwrap_or(u32::MAX)
+        };
+        let state = FdState {
+            role,
+            read_budget: budget,
+            write_budget: budget,
+        };
+        let key: [u8; size_of::<FdKey>()] = zerocopy::transmute!(FdKey { tgid, fd });
+        let state: [u8; size_of::<FdState>()] = zerocopy::transmute!(state);
+        self.fds
+            .insert(key, state, 0)
+            .map_err(|source| LoadError::Map { name: "FDS", source })
+    }
+
+    /// Reads the counters. `now_ns` closes a gap that is still open.
+    pub fn emission(&self, now_ns: u64) -> Result<Emission, LoadError> {
+        let mut emitted = [0_u64; FAMILIES];
+        let mut dropped = [0_u64; FAMILIES];
+        let cpus = self.counters.get(&0, 0).map_err(|source| LoadError::Map {
+            name: "COUNTERS",
+            source,
+        })?;
+        for cpu in cpus.iter() {
+            let Ok(cpu) = Counters::read_from_bytes(cpu.as_bytes()) else {
+                continue;
+            };
+            for family in 0..FAMILIES {
+                emitted[family] += cpu.emitted[family];
+                dropped[family] += cpu.dropped[family];
+            }
+        }
+        let gap = self
+            .gap
+            .get(&0, 0)
+            .map_err(|source| LoadError::Map { name: "GAP", source })?;
+        let gap = Gap::read_from_bytes(gap.as_bytes()).unwrap_or_default();
+        let open = if gap.since_ns == 0 {
+            0
+        } else {
+            now_ns.saturating_sub(gap.since_ns)
+        };
+        Ok(Emission {
+            emitted: emitted.iter().sum(),
+            lost: Lost {
+                fault: dropped[Family::Fault as usize],
+                mm: dropped[Family::Mm as usize],
+                io: dropped[Family::Io as usize],
+                frame: dropped[Family::Frame as usize],
+                task: dropped[Family::Task as usize],
+                ns: gap.closed_ns + open,
+            },
+        })
+    }
+}
+
+/// The committed object, or the one that `MEMTRACE_BPF_OBJECT` names: how a rebuilt object is tried before it is
+/// committed.
+fn object() -> Result<std::borrow::Cow<'static, [u8]>, LoadError> {
+    match std::env::var_os("MEMTRACE_BPF_OBJECT") {
+        None => Ok(OBJECT.into()),
+        Some(path) => match std::fs::read(&path) {
+            Ok(bytes) => Ok(bytes.into()),
+            Err(source) => Err(LoadError::Object {
+                path: path.to_string_lossy().into_owned(),
+                source,
+            }),
+        },
+    }
+}
+
+fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, LoadError> {
+    ebpf.take_map(name).ok_or(LoadError::Foreign(name))
+}
+
+fn typed<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, LoadError> {
+    take(ebpf, name)?
+        .try_into()
+        .map_err(|source| LoadError::Map { name, source })
+}

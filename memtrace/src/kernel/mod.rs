@@ -1,0 +1,16 @@
+//! The kernel: loading the probes, reading the ring, and what `/proc` knows.
+//!
+//! Owns every file descriptor, every system call, and all that names aya. Must not know HTTP or what a request is:
+//! it turns the kernel's bytes into events, and stops there.
+#![expect(
+    unsafe_code,
+    reason = "the table of targets is shared memory; `targets` fences it"
+)]
+
+mod btf;
+mod load;
+pub mod procfs;
+mod targets;
+
+pub use btf::BtfError;
+pub use load::{LoadError, Options, Probes};
