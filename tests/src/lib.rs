@@ -1,1 +1,1 @@
-//! Known-truth workloads and the harness of the end-to-end tests.
+//! The harness of the end-to-end tests.

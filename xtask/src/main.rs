@@ -1,2 +1,73 @@
-//! Developers' commands.
-fn main() {}
+//! Developers' commands: `cargo xtask bpf`, `cargo xtask test`, `cargo xtask bench`.
+//!
+//! Owns the command line. Must not know how any of it is done.
+
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "these commands talk to the person who runs them"
+)]
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod apt;
+mod bench;
+mod bpf;
+mod command;
+mod privilege;
+mod steps;
+mod test;
+mod workspace;
+
+/// Developers' commands for memtrace.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Rebuild the eBPF object that is committed, setting up the BPF toolchain first where it is missing.
+    Bpf {
+        /// Rebuild into a scratch directory instead, and fail unless the result is the committed object, bit for
+        /// bit.
+        #[arg(long)]
+        check: bool,
+    },
+    /// What tracing costs, as ratios to the untraced run. Run it as root, on a quiet machine.
+    Bench {
+        /// How often each kind of run takes its turn.
+        #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
+        rounds: u32,
+        /// Page faults of one storm.
+        #[arg(long, default_value_t = 300_000)]
+        faults: u64,
+    },
+    /// Everything that CI runs: format, clippy, tests and, as root, the root tests and the object's check.
+    Test {
+        /// Stop after format, clippy and the tests that need no privilege.
+        #[arg(long)]
+        fast: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Task::Bpf { check: false } => bpf::rebuild(),
+        Task::Bpf { check: true } => test::check_object(),
+        Task::Bench { rounds, faults } => bench::run(rounds, faults),
+        Task::Test { fast } => test::run(fast),
+    };
+    // A backtrace, which anyhow prints where RUST_BACKTRACE is set, says nothing about a failed command.
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cargo xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

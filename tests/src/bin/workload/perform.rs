@@ -1,0 +1,107 @@
+//! Doing what a request asks for.
+//!
+//! Owns which system calls make which faults. Must not know HTTP, connections or waiting.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+
+use rustix::thread::futex;
+
+use crate::memory::{Counted, Fill, ForbiddenPage, FreshPages, with_grown_break};
+use crate::route::Work;
+
+/// How much `/kernel` reads at a time.
+const SOURCE_PAGES: usize = 1024;
+
+/// What is set up once, so that a request costs nothing but what it asks for.
+pub(crate) struct Ground {
+    /// Read by `/kernel`; its pages stay in the page cache, having just been written.
+    source: File,
+    /// Written by `/pwrite`.
+    sink: File,
+    forbidden: ForbiddenPage,
+}
+
+impl Ground {
+    /// Two unlinked files in the temporary directory, and a page that nobody may access.
+    pub(crate) fn prepare() -> io::Result<Ground> {
+        let page = vec![7_u8; rustix::param::page_size()];
+        let mut source = tempfile::tempfile()?;
+        for _ in 0..SOURCE_PAGES {
+            source.write_all(&page)?;
+        }
+        let mut sink = tempfile::tempfile()?;
+        sink.write_all(&page)?;
+        Ok(Ground {
+            source,
+            sink,
+            forbidden: ForbiddenPage::map()?,
+        })
+    }
+
+    /// Does the work on the calling thread, and says what the kernel counted for that thread meanwhile.
+    ///
+    /// Of [`Work::Sleep`] only the touching: waiting is the caller's.
+    pub(crate) fn perform(&self, work: Work) -> io::Result<Counted> {
+        let before = Counted::of_this_thread();
+        match work {
+            Work::None => {}
+            Work::Touch(pages) | Work::Sleep { pages, .. } => {
+                write_each_page(FreshPages::map(pages, Fill::OnAccess)?.bytes_mut());
+            }
+            Work::Kernel(pages) => self.read_into(FreshPages::map(pages, Fill::OnAccess)?.bytes_mut())?,
+            Work::Brk(pages) => with_grown_break(pages, write_each_page)?,
+            Work::Pwrite(pages) => self.write_out_of(FreshPages::map(pages, Fill::OnAccess)?.bytes())?,
+            Work::Futex(pages) => look_at_each(&FreshPages::map(pages, Fill::OnAccess)?)?,
+            Work::Segv(signals) => {
+                for _ in 0..signals {
+                    self.forbidden.access()?;
+                }
+            }
+            Work::Populate(pages) => drop(FreshPages::map(pages, Fill::AtOnce)?),
+        }
+        Ok(Counted::of_this_thread().since(before))
+    }
+
+    /// The kernel copies into each page: it takes the fault, in kernel mode.
+    fn read_into(&self, fresh: &mut [u8]) -> io::Result<()> {
+        for part in fresh.chunks_mut(SOURCE_PAGES * rustix::param::page_size()) {
+            self.source.read_exact_at(part, 0)?;
+        }
+        Ok(())
+    }
+
+    /// One `pwrite` a page. Linux since 6.15 copies with faults disabled first and, where that fails, faults the
+    /// source in and copies again, so each page is tried twice; older kernels fault it in first. In one call for
+    /// all pages, the first failure would fault in a whole folio's worth.
+    fn write_out_of(&self, fresh: &[u8]) -> io::Result<()> {
+        for page in fresh.chunks(rustix::param::page_size()) {
+            self.sink.write_all_at(page, 0)?;
+        }
+        Ok(())
+    }
+}
+
+/// One write a page: a zero-fill fault each, in user mode.
+pub(crate) fn write_each_page(fresh: &mut [u8]) {
+    for page in fresh.chunks_mut(rustix::param::page_size()) {
+        // The address escapes, so that the write cannot be left out.
+        std::hint::black_box(&mut *page)[0] = 1;
+    }
+    std::hint::black_box(fresh);
+}
+
+/// `FUTEX_WAIT` for a value that is not there: the kernel reads the word with faults disabled, fails, faults the
+/// page in, reads it again, and returns `EAGAIN` (`futex_wait_setup` in
+/// <https://elixir.bootlin.com/linux/v6.12/source/kernel/futex/waitwake.c>).
+fn look_at_each(fresh: &FreshPages) -> io::Result<()> {
+    for word in fresh.words() {
+        match futex::wait(word, futex::Flags::PRIVATE, 1, None) {
+            Err(rustix::io::Errno::AGAIN) => {}
+            Ok(()) => return Err(io::ErrorKind::InvalidData.into()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
