@@ -1,0 +1,342 @@
+//! Reports, read by the names that users' scripts rely on.
+//!
+//! Owns its own copy of those names, so that renaming one in memtrace fails here. Must not know memtrace's types.
+#![expect(missing_docs, reason = "the fields are CONTRACT's, and mean what it says")]
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::process::Finished;
+
+/// One request.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Request {
+    pub id: u64,
+    pub pid: u32,
+    pub tid: u32,
+    pub method: String,
+    pub path: String,
+    pub route: String,
+    pub status: Option<u16>,
+    pub trace_id: Option<String>,
+    pub start_ns: u64,
+    pub duration_ns: u64,
+    pub complete: bool,
+    pub faults: Faults,
+    pub frames: Option<Value>,
+    pub space: Space,
+    pub rss: Option<Value>,
+}
+
+/// Its page faults.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Faults {
+    pub total: u64,
+    pub minor: u64,
+    pub major: u64,
+    pub user_mode: u64,
+    pub kernel_mode: u64,
+    pub cause: Option<BTreeMap<String, u64>>,
+    pub region: Option<BTreeMap<String, u64>>,
+    pub files: Option<Value>,
+    pub attribution: Attribution,
+    pub in_window: u64,
+    pub open_requests_max: u64,
+    pub time_ns: Option<u64>,
+}
+
+/// How they were found to be the request's.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Attribution {
+    pub direct: u64,
+    pub causal: Option<u64>,
+}
+
+/// Its address-space calls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Space {
+    pub mmap_calls: u64,
+    pub mmap_bytes: u64,
+    pub munmap_calls: u64,
+    pub munmap_bytes: u64,
+    pub brk_calls: u64,
+    pub brk_bytes: u64,
+    pub mremap_calls: u64,
+    pub madvise_calls: u64,
+    pub mprotect_calls: u64,
+}
+
+/// The run as a whole.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Summary {
+    pub requests: u64,
+    pub other_requests: u64,
+    pub elapsed_ns: u64,
+    pub books: Books,
+    pub unattributed: BTreeMap<String, u64>,
+    pub lost: Lost,
+    pub target: Target,
+    pub command_status: Option<i32>,
+    pub notes: Vec<String>,
+    pub kernel: String,
+    pub version: String,
+}
+
+/// Whether the figures add up to the kernel's own.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Books {
+    pub kernel_min_flt: u64,
+    pub kernel_maj_flt: u64,
+    pub observed: u64,
+    pub direct: u64,
+    pub causal: Option<u64>,
+    pub unattributed: u64,
+    pub dropped: u64,
+    pub untraced: u64,
+    pub failed: u64,
+    pub balanced: bool,
+}
+
+/// Records that did not reach userspace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Lost {
+    pub fault: u64,
+    pub mm: u64,
+    pub io: u64,
+    pub frame: u64,
+    pub task: u64,
+    pub ns: u64,
+}
+
+/// What was traced.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Target {
+    pub pids: Vec<u32>,
+    pub comm: String,
+}
+
+/// A whole run, as `--format ndjson` has it.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// In the order in which they ended.
+    pub requests: Vec<Request>,
+    /// One object a route.
+    pub routes: Vec<Value>,
+    /// The last line.
+    pub summary: Summary,
+}
+
+impl Report {
+    /// Reads the output of a run with `--format ndjson`. Fails the test, and shows the run, where it is malformed.
+    #[track_caller]
+    pub fn of(run: &Finished) -> Report {
+        match Report::parse(&run.stdout) {
+            Ok(report) => report,
+            Err(why) => panic!("no ndjson report: {why}\n{run}"),
+        }
+    }
+
+    /// Reads lines of JSON: an object a line, the one summary last.
+    pub fn parse(lines: &str) -> Result<Report, String> {
+        #[derive(Deserialize)]
+        struct Tag {
+            r#type: String,
+        }
+        let (mut requests, mut routes, mut summary) = (Vec::new(), Vec::new(), None);
+        for (index, line) in lines.lines().enumerate() {
+            let at = |error: serde_json::Error| format!("line {}: {error}: {line}", index + 1);
+            if summary.is_some() {
+                return Err(format!("line {} follows the summary: {line}", index + 1));
+            }
+            match serde_json::from_str::<Tag>(line).map_err(at)?.r#type.as_str() {
+                "request" => requests.push(serde_json::from_str(line).map_err(at)?),
+                "route" => routes.push(serde_json::from_str(line).map_err(at)?),
+                "summary" => summary = Some(serde_json::from_str(line).map_err(at)?),
+                other => return Err(format!("line {}: type {other:?}", index + 1)),
+            }
+        }
+        Ok(Report {
+            requests,
+            routes,
+            summary: summary.ok_or("no summary")?,
+        })
+    }
+
+    /// Every identity of every request and of the books; that the books balance with nothing lost; and that the
+    /// requests' own figures add up to the books'. For a run in which no request went unlisted.
+    pub fn check(&self) -> Result<(), String> {
+        for request in &self.requests {
+            request
+                .check()
+                .map_err(|why| format!("request {} {}: {why}", request.id, request.path))?;
+        }
+        let Summary { books, lost, .. } = &self.summary;
+        books.check()?;
+        same(
+            "unattributed, by reason",
+            self.summary.unattributed.values().sum(),
+            books.unattributed,
+        )?;
+        same(
+            "requests listed",
+            self.requests.len() as u64,
+            self.summary.requests,
+        )?;
+        let sum = |of: fn(&Request) -> u64| self.requests.iter().map(of).sum::<u64>();
+        same(
+            "direct, on requests",
+            sum(|r| r.faults.attribution.direct),
+            books.direct,
+        )?;
+        same(
+            "causal, on requests",
+            sum(|r| r.faults.attribution.causal.unwrap_or(0)),
+            books.causal.unwrap_or(0),
+        )?;
+        if books.dropped > 0 || *lost != Lost::default() {
+            return Err(format!("lost: {lost:?}, dropped: {}", books.dropped));
+        }
+        if books.balanced {
+            Ok(())
+        } else {
+            Err(format!("not balanced: {books:?}"))
+        }
+    }
+}
+
+impl Request {
+    /// The identities of CONTRACT.
+    pub fn check(&self) -> Result<(), String> {
+        let faults = &self.faults;
+        same("minor + major", faults.minor + faults.major, faults.total)?;
+        same(
+            "user_mode + kernel_mode",
+            faults.user_mode + faults.kernel_mode,
+            faults.total,
+        )?;
+        let Attribution { direct, causal } = faults.attribution;
+        same("direct + causal", direct + causal.unwrap_or(0), faults.total)?;
+        if let Some(cause) = &faults.cause {
+            same("sum of cause", cause.values().sum(), faults.total)?;
+        }
+        if let Some(region) = &faults.region {
+            same("sum of region", region.values().sum(), faults.total)?;
+        }
+        if faults.in_window < direct {
+            return Err(format!("in_window {} is below direct {direct}", faults.in_window));
+        }
+        if faults.open_requests_max == 0 {
+            return Err("open_requests_max does not count the request itself".into());
+        }
+        Ok(())
+    }
+}
+
+impl Books {
+    /// The identities of CONTRACT, and that `balanced` says whether they hold.
+    pub fn check(&self) -> Result<(), String> {
+        let kernel = self.kernel_min_flt + self.kernel_maj_flt;
+        let ours = self.observed + self.dropped + self.untraced;
+        if self.balanced != (kernel == ours) {
+            return Err(format!(
+                "balanced is {}, but the kernel counted {kernel} and memtrace {ours}",
+                self.balanced
+            ));
+        }
+        same(
+            "direct + causal + unattributed",
+            self.direct + self.causal.unwrap_or(0) + self.unattributed,
+            self.observed,
+        )
+    }
+}
+
+fn same(what: &str, is: u64, should_be: u64) -> Result<(), String> {
+    if is == should_be {
+        Ok(())
+    } else {
+        Err(format!("{what} is {is}, not {should_be}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn request() -> Value {
+        json!({"type":"request","id":7,"pid":4242,"tid":4242,"method":"GET","path":"/saju","route":"/saju","status":200,
+          "trace_id":null,"start_ns":123,"duration_ns":456,"complete":true,
+          "faults":{"total":60,"minor":60,"major":0,"user_mode":4,"kernel_mode":56,"cause":{"zero_fill":58,"cow":2},
+            "region":null,"files":null,"attribution":{"direct":60,"causal":null},"in_window":75,"open_requests_max":3,
+            "time_ns":null},
+          "frames":null,"space":{"mmap_calls":1,"mmap_bytes":262_144,"munmap_calls":0,"munmap_bytes":0,"brk_calls":0,
+            "brk_bytes":0,"mremap_calls":0,"madvise_calls":0,"mprotect_calls":0},"rss":null})
+    }
+
+    fn summary() -> Value {
+        json!({"type":"summary","requests":1,"other_requests":0,"elapsed_ns":10,
+          "books":{"kernel_min_flt":72,"kernel_maj_flt":2,"observed":70,"direct":60,"causal":null,"unattributed":10,
+            "dropped":0,"untraced":4,"failed":9,"balanced":true},
+          "unattributed":{"idle":8,"startup":2},"lost":{"fault":0,"mm":0,"io":0,"frame":0,"task":0,"ns":0},
+          "target":{"pids":[4242],"comm":"node"},"command_status":null,"notes":[],"kernel":"6.18","version":"0.1.0"})
+    }
+
+    fn report(request: &Value, summary: &Value) -> Report {
+        Report::parse(&format!("{request}\n{summary}\n")).unwrap()
+    }
+
+    #[test]
+    fn a_report_whose_parts_add_up_passes() {
+        assert_eq!(report(&request(), &summary()).check(), Ok(()));
+    }
+
+    #[test]
+    fn each_part_that_does_not_add_up_is_named() {
+        for (path, value, named) in [
+            ("/faults/minor", json!(59), "minor + major"),
+            ("/faults/kernel_mode", json!(57), "user_mode + kernel_mode"),
+            ("/faults/cause/cow", json!(3), "sum of cause"),
+            ("/faults/region", json!({"heap": 1}), "sum of region"),
+            ("/faults/attribution/causal", json!(1), "direct + causal"),
+            ("/faults/in_window", json!(59), "in_window"),
+            ("/faults/open_requests_max", json!(0), "open_requests_max"),
+        ] {
+            let mut request = request();
+            *request.pointer_mut(path).unwrap() = value;
+            let why = report(&request, &summary()).check().unwrap_err();
+            assert!(why.contains(named), "{path}: {why}");
+        }
+        for (path, value, named) in [
+            ("/books/balanced", json!(false), "balanced is false"),
+            ("/books/observed", json!(71), "balanced is true"),
+            ("/books/unattributed", json!(9), "direct + causal + unattributed"),
+            ("/unattributed/idle", json!(7), "by reason"),
+            ("/requests", json!(2), "requests listed"),
+            ("/lost/io", json!(1), "lost"),
+        ] {
+            let mut summary = summary();
+            *summary.pointer_mut(path).unwrap() = value;
+            let why = report(&request(), &summary).check().unwrap_err();
+            assert!(why.contains(named), "{path}: {why}");
+        }
+    }
+
+    #[test]
+    fn a_malformed_report_is_no_report() {
+        let (request, summary) = (request(), summary());
+        for lines in [
+            String::new(),
+            format!("{request}\n"),
+            format!("{summary}\n{request}\n"),
+            format!("{summary}\n{summary}\n"),
+            format!("{{\"type\":\"other\"}}\n{summary}\n"),
+            format!("not json\n{summary}\n"),
+            format!("{{\"type\":\"request\"}}\n{summary}\n"),
+        ] {
+            assert!(Report::parse(&lines).is_err(), "{lines}");
+        }
+    }
+}
