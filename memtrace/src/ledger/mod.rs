@@ -1,5 +1,2 @@
-//! Per-request totals and the books.
-//!
-//! Owns addition. Must not know where events come from or how figures are shown.
-
+//! The ledger.
 pub mod entry;

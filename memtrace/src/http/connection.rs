@@ -1,0 +1,647 @@
+//! One connection: its two directions, paired.
+//!
+//! Owns which bytes belong to which exchange, from the first byte of a request read to the last of its response
+//! written, and how to find the way back after a hole. Must not know how heads and bodies are framed, nor who reads
+//! and writes.
+
+use std::{collections::VecDeque, mem};
+
+use memtrace_common::decode::Piece;
+
+use super::{
+    Exchange, HttpEvent, LooksLike, Protocol, Shut,
+    body::{Body, Fed, Sign, Tail},
+    head::{Asked, Fill, Follows, Gather, RequestHead},
+    request_line::{self, Verdict, begins},
+};
+
+/// How many exchanges of one connection can be open at a time. Further pipelined requests are framed and paired, but
+/// not told of; [`Connection::unlisted`] counts them. The captured 8 KiB of a turn hold at most 455 requests.
+pub const QUEUE_MAX: usize = 512;
+/// Fewer bytes than `GET / HTTP/1.0` and an empty line cannot hide a request.
+const REQUEST_MIN: u64 = 16;
+
+/// An exchange that has begun and not ended.
+#[derive(Clone, Debug)]
+struct Open {
+    exchange: Exchange,
+    asked: Asked,
+    /// Its `RequestHead` is out.
+    told: bool,
+}
+
+/// What the head that is being read belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Slot {
+    Listed(Exchange),
+    Unlisted,
+}
+
+/// The request direction.
+#[derive(Clone, Debug)]
+enum Inbound {
+    /// Between requests, or in a head. The slot is there once the request is told of.
+    Head {
+        head: Gather,
+        slot: Option<Slot>,
+    },
+    Body(Body),
+    /// Where the next request begins is not known.
+    Lost {
+        tail: Tail,
+        sign: Sign,
+    },
+}
+
+impl Inbound {
+    const fn between() -> Self {
+        Self::Head {
+            head: Gather::request(),
+            slot: None,
+        }
+    }
+
+    fn lost(sign: Sign) -> Self {
+        Self::Lost {
+            tail: Tail::default(),
+            sign,
+        }
+    }
+}
+
+/// The response direction. It is always about the oldest open exchange.
+#[derive(Clone, Debug)]
+enum Outbound {
+    /// Before a response, or in its head.
+    Head(Gather),
+    Body(Body),
+    /// Where this response ends cannot be counted.
+    Lost {
+        tail: Tail,
+        sign: Sign,
+    },
+}
+
+impl Outbound {
+    const fn between() -> Self {
+        Self::Head(Gather::response())
+    }
+
+    fn lost(sign: Sign) -> Self {
+        Self::Lost {
+            tail: Tail::default(),
+            sign,
+        }
+    }
+}
+
+/// Turns what is read from and written to one inbound connection into events.
+///
+/// Holds at most 8 KiB in each direction, and only while a head is open.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    protocol: Protocol,
+    /// There is no more to say: not HTTP (any more), or shut.
+    done: bool,
+    /// The connection was seen from its first byte, and nothing of it was lost since.
+    from_start: bool,
+    inbound: Inbound,
+    outbound: Outbound,
+    open: VecDeque<Open>,
+    /// Open behind all of `open`.
+    unlisted_open: u64,
+    unlisted: u64,
+    next: u64,
+    /// Something was written since the last read.
+    turned: bool,
+}
+
+impl Default for Connection {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Connection {
+    /// A connection that was just accepted.
+    pub fn new() -> Self {
+        Self {
+            protocol: Protocol::Undecided,
+            done: false,
+            from_start: true,
+            inbound: Inbound::between(),
+            outbound: Outbound::between(),
+            open: VecDeque::new(),
+            unlisted_open: 0,
+            unlisted: 0,
+            next: 0,
+            turned: false,
+        }
+    }
+
+    /// A connection of which some bytes went unseen, nobody knows how many: it was open before tracing began.
+    ///
+    /// The first read that begins like a request begins the first exchange; writes before that are ignored.
+    pub fn mid_stream() -> Self {
+        Self {
+            from_start: false,
+            inbound: Inbound::lost(Sign::Nothing),
+            ..Self::new()
+        }
+    }
+
+    /// The server read these bytes, with one call.
+    #[expect(single_use_lifetimes, reason = "inside `impl Trait` it cannot be elided yet")]
+    pub fn read<'a>(&mut self, pieces: impl IntoIterator<Item = Piece<'a>>, out: &mut Vec<HttpEvent>) {
+        let mut at_start = true;
+        for piece in pieces.into_iter().filter(|&p| !is_empty(p)) {
+            if self.done {
+                return;
+            }
+            if mem::take(&mut at_start) {
+                let turned = mem::take(&mut self.turned);
+                self.begin_read(piece, turned, out);
+            }
+            let mut rest = Some(piece);
+            while let Some(piece) = rest.filter(|_| !self.done) {
+                rest = self.read_piece(piece, out);
+            }
+        }
+        if !self.done && !at_start {
+            self.end_read(out);
+        }
+    }
+
+    /// The server wrote these bytes, with one call.
+    #[expect(single_use_lifetimes, reason = "inside `impl Trait` it cannot be elided yet")]
+    pub fn write<'a>(&mut self, pieces: impl IntoIterator<Item = Piece<'a>>, out: &mut Vec<HttpEvent>) {
+        for piece in pieces.into_iter().filter(|&p| !is_empty(p)) {
+            if self.done {
+                return;
+            }
+            self.turned = true;
+            let mut rest = Some(piece);
+            while let Some(piece) = rest.filter(|_| !self.done) {
+                rest = self.write_piece(piece, out);
+            }
+        }
+        // Behind a lost place, another response can have begun and ended; then this end may not be the oldest's.
+        if let Outbound::Lost { tail, sign, .. } = &self.outbound
+            && tail.is(*sign)
+            && self.waiting() == 1
+        {
+            self.end_response(true, true, out);
+        }
+    }
+
+    /// A read of the server returned 0: the client sends no more. The response may still follow, so this ends no
+    /// exchange; only a head that is not whole will never be.
+    pub fn read_eof(&mut self, out: &mut Vec<HttpEvent>) {
+        if let Inbound::Head { head, slot } = &self.inbound
+            && let Some(slot) = *slot
+        {
+            if head.verdict() >= Verdict::Likely {
+                let head = head.as_request(false);
+                self.tell(slot, head, out);
+            } else {
+                self.withdraw(slot, out);
+                self.inbound = Inbound::between();
+            }
+        }
+    }
+
+    /// The connection is over: ends what is open. All that comes later is ignored.
+    pub fn shut(&mut self, how: Shut, out: &mut Vec<HttpEvent>) {
+        let by_close = matches!(self.outbound, Outbound::Body(Body::UntilClose)) && how == Shut::Closed;
+        if by_close {
+            self.end_response(true, false, out);
+        }
+        self.end_all(false, out);
+        self.stop();
+    }
+
+    /// Some bytes of this connection were lost, nobody knows how many: ends what is open as not complete, and waits
+    /// for the next request as [`Connection::mid_stream`] does.
+    pub fn lose_place(&mut self, out: &mut Vec<HttpEvent>) {
+        if self.done {
+            return;
+        }
+        self.end_all(false, out);
+        self.from_start = false;
+        self.inbound = Inbound::lost(Sign::Nothing);
+        self.turned = false;
+    }
+
+    /// The oldest exchange that has begun and not ended: what a thread that touches this connection works for.
+    pub fn serving(&self) -> Option<Exchange> {
+        self.open.front().map(|open| open.exchange)
+    }
+
+    /// How many listed exchanges have begun and not ended.
+    pub fn open_exchanges(&self) -> usize {
+        self.open.len()
+    }
+
+    /// What it speaks, as far as that is known.
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// It speaks HTTP/1.x now.
+    pub fn is_http(&self) -> bool {
+        self.protocol == Protocol::Http
+    }
+
+    /// Requests that were not told of, because [`QUEUE_MAX`] others were open.
+    pub fn unlisted(&self) -> u64 {
+        self.unlisted
+    }
+
+    // The request direction.
+
+    /// Finds the way back at the beginning of a read, where it was lost.
+    fn begin_read(&mut self, piece: Piece<'_>, turned: bool, out: &mut Vec<HttpEvent>) {
+        // A client that goes on after a response whose end could not be counted takes it for over.
+        let response_lost = turned && matches!(self.outbound, Outbound::Lost { .. });
+        match &self.inbound {
+            Inbound::Head { head, .. } if head.is_empty() && response_lost => self.end_all(true, out),
+            Inbound::Lost { .. } => {
+                let Piece::Seen(bytes) = piece else { return };
+                let idle = self.is_idle();
+                let enough = match begins(bytes) {
+                    Verdict::Sure | Verdict::Likely => idle || response_lost,
+                    // A read may bring a single byte, but not just any byte in the midst of a stream is a beginning.
+                    Verdict::Possible => idle && turned,
+                    Verdict::Open | Verdict::Foreign => false,
+                };
+                if enough {
+                    self.end_all(true, out);
+                    self.inbound = Inbound::between();
+                } else if self.protocol == Protocol::Undecided && request_line::is_tls_data(bytes) {
+                    self.not_http(LooksLike::Tls, out);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn read_piece<'a>(&mut self, piece: Piece<'a>, out: &mut Vec<HttpEvent>) -> Option<Piece<'a>> {
+        match &mut self.inbound {
+            Inbound::Head { head, slot } => match piece {
+                Piece::Seen(bytes) => {
+                    let (taken, fill) = head.push(bytes);
+                    match fill {
+                        Fill::More => {}
+                        Fill::Whole => self.request_whole(out),
+                        Fill::Full => self.request_cut(out),
+                        Fill::Foreign => self.request_foreign(out),
+                    }
+                    bytes.get(taken..).filter(|b| !b.is_empty()).map(Piece::Seen)
+                }
+                Piece::Unseen(n) if head.is_empty() && slot.is_none() && n < REQUEST_MIN => {
+                    self.inbound = Inbound::lost(Sign::Nothing);
+                    None
+                }
+                Piece::Unseen(_) => {
+                    self.request_cut(out);
+                    None
+                }
+            },
+            Inbound::Body(body) => match body.feed(piece) {
+                Fed::All => None,
+                Fed::Over(rest) => {
+                    self.inbound = Inbound::between();
+                    rest
+                }
+                Fed::Lost(rest, sign) => {
+                    self.inbound = Inbound::lost(sign);
+                    rest
+                }
+            },
+            Inbound::Lost { tail, .. } => {
+                tail.push(piece);
+                None
+            }
+        }
+    }
+
+    fn end_read(&mut self, out: &mut Vec<HttpEvent>) {
+        match &self.inbound {
+            Inbound::Head { head, slot: None } if head.verdict() >= Verdict::Possible => {
+                self.start(out);
+            }
+            Inbound::Lost { tail, sign } if tail.is(*sign) => self.inbound = Inbound::between(),
+            _ => {}
+        }
+    }
+
+    /// Begins the exchange of the head that is being read, where it has not begun.
+    fn start(&mut self, out: &mut Vec<HttpEvent>) -> Slot {
+        if let Inbound::Head { slot: Some(slot), .. } = &self.inbound {
+            return *slot;
+        }
+        let started = if self.unlisted_open > 0 || self.open.len() >= QUEUE_MAX {
+            self.unlisted_open += 1;
+            self.unlisted += 1;
+            Slot::Unlisted
+        } else {
+            let exchange = Exchange(self.next);
+            self.next += 1;
+            self.open.push_back(Open {
+                exchange,
+                asked: Asked::Unseen,
+                told: false,
+            });
+            out.push(HttpEvent::RequestStarted { exchange });
+            Slot::Listed(exchange)
+        };
+        if let Inbound::Head { slot, .. } = &mut self.inbound {
+            *slot = Some(started);
+        }
+        started
+    }
+
+    fn request_whole(&mut self, out: &mut Vec<HttpEvent>) {
+        let slot = self.start(out);
+        let Inbound::Head { head, .. } = mem::replace(&mut self.inbound, Inbound::between()) else {
+            return;
+        };
+        let mut head = head.as_request(true);
+        let body = head.body.take();
+        self.protocol = Protocol::Http;
+        self.tell(slot, head, out);
+        self.inbound = match body {
+            Some(body) if body.is_over() => Inbound::between(),
+            Some(body) => Inbound::Body(body),
+            None => Inbound::lost(Sign::Nothing),
+        };
+    }
+
+    /// The rest of the head will not be seen, or none of it was.
+    fn request_cut(&mut self, out: &mut Vec<HttpEvent>) {
+        let slot = self.start(out);
+        let lost = Inbound::lost(Sign::Nothing);
+        let Inbound::Head { head, .. } = mem::replace(&mut self.inbound, lost) else {
+            return;
+        };
+        if head.verdict() >= Verdict::Likely {
+            self.protocol = Protocol::Http;
+        }
+        // Otherwise the response will say whether it was HTTP.
+        if self.protocol == Protocol::Http {
+            self.tell(slot, head.as_request(false), out);
+        }
+    }
+
+    fn request_foreign(&mut self, out: &mut Vec<HttpEvent>) {
+        let lost = Inbound::lost(Sign::Nothing);
+        let Inbound::Head { head, slot } = mem::replace(&mut self.inbound, lost) else {
+            return;
+        };
+        if let Some(slot) = slot {
+            self.withdraw(slot, out);
+        }
+        self.deny(request_line::looks_like(head.bytes()), out);
+    }
+
+    // The response direction.
+
+    fn write_piece<'a>(&mut self, piece: Piece<'a>, out: &mut Vec<HttpEvent>) -> Option<Piece<'a>> {
+        if self.is_idle() {
+            // Nobody asked: what is left of a response from before, or garbage.
+            return None;
+        }
+        match &mut self.outbound {
+            Outbound::Head(head) => match piece {
+                Piece::Seen(bytes) => {
+                    let (taken, fill) = head.push(bytes);
+                    match fill {
+                        Fill::More => {}
+                        Fill::Whole => self.response_head(true, out),
+                        Fill::Full => self.response_head(false, out),
+                        Fill::Foreign => self.response_foreign(out),
+                    }
+                    bytes.get(taken..).filter(|b| !b.is_empty()).map(Piece::Seen)
+                }
+                Piece::Unseen(_) => {
+                    self.response_head(false, out);
+                    Some(piece)
+                }
+            },
+            Outbound::Body(body) => match body.feed(piece) {
+                Fed::All => None,
+                Fed::Over(rest) => {
+                    self.end_response(true, false, out);
+                    rest
+                }
+                Fed::Lost(rest, sign) => {
+                    self.outbound = Outbound::lost(sign);
+                    rest
+                }
+            },
+            Outbound::Lost { tail, .. } => {
+                tail.push(piece);
+                None
+            }
+        }
+    }
+
+    fn response_head(&mut self, whole: bool, out: &mut Vec<HttpEvent>) {
+        let Outbound::Head(head) = mem::replace(&mut self.outbound, Outbound::between()) else {
+            return;
+        };
+        if head.status().is_some() {
+            self.protocol = Protocol::Http;
+            self.tell_oldest(out);
+        }
+        let asked = self.open.front().map_or(Asked::Other, |open| open.asked);
+        let Some(response) = head.as_response(whole, asked) else {
+            self.outbound = Outbound::lost(Sign::LastChunk);
+            return;
+        };
+        if let Some(open) = self.open.front()
+            && response.follows != Follows::Head
+        {
+            out.push(HttpEvent::ResponseStatus {
+                exchange: open.exchange,
+                status: response.status,
+            });
+        }
+        self.outbound = match response.follows {
+            Follows::Tunnel => {
+                self.end_response(true, false, out);
+                self.protocol = Protocol::Upgraded;
+                self.end_all(false, out);
+                self.stop();
+                return;
+            }
+            Follows::Head if whole => return,
+            Follows::Nothing if whole => {
+                self.end_response(true, false, out);
+                return;
+            }
+            Follows::Body(body) if body.is_over() => {
+                self.end_response(true, false, out);
+                return;
+            }
+            Follows::Body(body) => Outbound::Body(body),
+            Follows::Nothing => Outbound::Lost {
+                tail: tail_of(head.bytes()),
+                sign: Sign::EmptyLine,
+            },
+            Follows::Unknown | Follows::Head => Outbound::lost(Sign::LastChunk),
+        };
+    }
+
+    fn response_foreign(&mut self, out: &mut Vec<HttpEvent>) {
+        self.outbound = Outbound::lost(Sign::Nothing);
+        if self.protocol == Protocol::Undecided {
+            // Whatever its beginning looked like.
+            self.inbound = Inbound::lost(Sign::Nothing);
+            self.end_all(false, out);
+            self.deny(LooksLike::Unknown, out);
+        }
+    }
+
+    // Exchanges.
+
+    /// How many requests have no response yet, or not the whole of it.
+    fn waiting(&self) -> u64 {
+        self.unlisted_open.saturating_add(self.open.len() as u64)
+    }
+
+    fn is_idle(&self) -> bool {
+        self.waiting() == 0
+    }
+
+    /// Tells of a request's head, once.
+    fn tell(&mut self, slot: Slot, head: RequestHead, out: &mut Vec<HttpEvent>) {
+        let Slot::Listed(exchange) = slot else { return };
+        // Newest first: it is nearly always that one.
+        let open = self.open.iter_mut().rev().find(|open| open.exchange == exchange);
+        if let Some(open) = open.filter(|open| !open.told) {
+            open.told = true;
+            open.asked = head.asked();
+            out.push(HttpEvent::RequestHead {
+                exchange,
+                method: head.method,
+                target: head.target,
+                trace_id: head.trace_id,
+                head_truncated: head.truncated,
+            });
+        }
+    }
+
+    /// Tells of the oldest exchange's head what is known by now.
+    fn tell_oldest(&mut self, out: &mut Vec<HttpEvent>) {
+        let Some(&Open {
+            exchange,
+            told: false,
+            ..
+        }) = self.open.front()
+        else {
+            return;
+        };
+        let head = match &self.inbound {
+            Inbound::Head { head, slot } if *slot == Some(Slot::Listed(exchange)) => head.as_request(false),
+            _ => RequestHead::unseen(),
+        };
+        self.tell(Slot::Listed(exchange), head, out);
+    }
+
+    /// Takes back an exchange, unless its head is out.
+    fn withdraw(&mut self, slot: Slot, out: &mut Vec<HttpEvent>) {
+        match slot {
+            Slot::Unlisted => {
+                self.unlisted_open = self.unlisted_open.saturating_sub(1);
+                self.unlisted = self.unlisted.saturating_sub(1);
+            }
+            Slot::Listed(exchange) => {
+                if self
+                    .open
+                    .pop_back_if(|open| open.exchange == exchange && !open.told)
+                    .is_some()
+                {
+                    out.push(HttpEvent::RequestWithdrawn { exchange });
+                }
+            }
+        }
+        if self.is_idle() {
+            self.outbound = Outbound::between();
+        }
+    }
+
+    /// Ends the oldest exchange.
+    fn end_response(&mut self, complete: bool, inferred: bool, out: &mut Vec<HttpEvent>) {
+        self.outbound = Outbound::between();
+        let Some(open) = self.open.front() else {
+            self.unlisted_open = self.unlisted_open.saturating_sub(1);
+            return;
+        };
+        let exchange = open.exchange;
+        // What was begun on a byte or on a hole, and never answered, may have been no request.
+        let believed = match &self.inbound {
+            Inbound::Head { head, slot } if *slot == Some(Slot::Listed(exchange)) => {
+                head.verdict() >= Verdict::Likely
+            }
+            _ => self.protocol == Protocol::Http,
+        };
+        if believed {
+            self.tell_oldest(out);
+        }
+        if let Some(open) = self.open.pop_front() {
+            out.push(if open.told {
+                HttpEvent::ResponseEnded {
+                    exchange,
+                    complete,
+                    inferred,
+                }
+            } else {
+                HttpEvent::RequestWithdrawn { exchange }
+            });
+        }
+    }
+
+    /// Ends all open exchanges without their responses.
+    fn end_all(&mut self, inferred: bool, out: &mut Vec<HttpEvent>) {
+        while !self.open.is_empty() {
+            self.end_response(false, inferred, out);
+        }
+        self.unlisted_open = 0;
+        self.outbound = Outbound::between();
+    }
+
+    // The protocol.
+
+    /// The bytes are not what was expected: on a new connection, it is no HTTP; otherwise the place is lost.
+    fn deny(&mut self, looks_like: LooksLike, out: &mut Vec<HttpEvent>) {
+        if self.protocol == Protocol::Undecided && self.from_start {
+            self.not_http(looks_like, out);
+        }
+    }
+
+    fn not_http(&mut self, looks_like: LooksLike, out: &mut Vec<HttpEvent>) {
+        self.end_all(false, out);
+        self.protocol = Protocol::NotHttp(looks_like);
+        out.push(HttpEvent::NotHttp { looks_like });
+        self.stop();
+    }
+
+    fn stop(&mut self) {
+        self.done = true;
+        self.inbound = Inbound::between();
+        self.outbound = Outbound::between();
+        self.open = VecDeque::new();
+        self.unlisted_open = 0;
+    }
+}
+
+fn is_empty(piece: Piece<'_>) -> bool {
+    matches!(piece, Piece::Seen(&[]) | Piece::Unseen(0))
+}
+
+fn tail_of(bytes: &[u8]) -> Tail {
+    let mut tail = Tail::default();
+    tail.push(Piece::Seen(bytes));
+    tail
+}
