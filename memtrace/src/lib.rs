@@ -7,4 +7,5 @@
 pub mod http;
 pub mod kernel;
 pub mod ledger;
+pub mod model;
 pub mod report;

@@ -1,0 +1,191 @@
+//! Processes and what their descriptors are.
+//!
+//! Owns which number means which connection in which process, through accept, dup, fork and close. A connection
+//! lives as long as a descriptor somewhere refers to it. Must not know what goes through it.
+
+use std::collections::{HashMap, hash_map::Entry};
+
+use memtrace_common::{Fd, Tgid};
+
+/// A connection, numbered in the order in which they were first seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionId(pub u64);
+
+/// What a descriptor is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Descriptor {
+    /// A listening socket, on this port if it is a TCP one.
+    Listener {
+        /// The port.
+        port: Option<u16>,
+    },
+    /// A client's connection.
+    Inbound(ConnectionId),
+    /// A connection that the process opened.
+    Outbound(ConnectionId),
+}
+
+impl Descriptor {
+    fn connection(self) -> Option<ConnectionId> {
+        match self {
+            Self::Inbound(id) | Self::Outbound(id) => Some(id),
+            Self::Listener { .. } => None,
+        }
+    }
+}
+
+/// The descriptors of all processes.
+#[derive(Debug, Default)]
+pub struct Descriptors {
+    by_process: HashMap<Tgid, HashMap<Fd, Descriptor>>,
+    /// Descriptors that refer to each connection.
+    references: HashMap<ConnectionId, u32>,
+    next: u64,
+}
+
+impl Descriptors {
+    /// What a descriptor is, if it is known.
+    pub fn get(&self, tgid: Tgid, fd: Fd) -> Option<Descriptor> {
+        self.by_process.get(&tgid)?.get(&fd).copied()
+    }
+
+    /// A number for a connection that is seen for the first time.
+    pub fn new_connection(&mut self) -> ConnectionId {
+        let id = ConnectionId(self.next);
+        self.next += 1;
+        id
+    }
+
+    /// From now on this number means this. Returns the connection that it was the last to refer to, if any.
+    pub fn set(&mut self, tgid: Tgid, fd: Fd, descriptor: Descriptor) -> Option<ConnectionId> {
+        if let Some(id) = descriptor.connection() {
+            *self.references.entry(id).or_default() += 1;
+        }
+        let old = self.by_process.entry(tgid).or_default().insert(fd, descriptor);
+        old.and_then(|old| self.release(old))
+    }
+
+    /// This number means nothing any more. Returns the connection that it was the last to refer to, if any.
+    pub fn close(&mut self, tgid: Tgid, fd: Fd) -> Option<ConnectionId> {
+        let old = self.by_process.get_mut(&tgid)?.remove(&fd)?;
+        self.release(old)
+    }
+
+    /// `dup`: the copy means what the original does. Returns the connection that `copy` was the last to refer to.
+    pub fn duplicate(&mut self, tgid: Tgid, fd: Fd, copy: Fd) -> Option<ConnectionId> {
+        if fd == copy {
+            return None;
+        }
+        match self.get(tgid, fd) {
+            Some(descriptor) => self.set(tgid, copy, descriptor),
+            None => self.close(tgid, copy),
+        }
+    }
+
+    /// `close_range(first, last)`. Returns the connections that nothing refers to any more.
+    pub fn close_range(&mut self, tgid: Tgid, first: u32, last: u32) -> Vec<ConnectionId> {
+        let Some(process) = self.by_process.get(&tgid) else {
+            return Vec::new();
+        };
+        let range = first..=last;
+        let mut hit: Vec<Fd> = process
+            .keys()
+            .copied()
+            .filter(|fd| u32::try_from(fd.0).is_ok_and(|n| range.contains(&n)))
+            .collect();
+        hit.sort_unstable();
+        hit.into_iter().filter_map(|fd| self.close(tgid, fd)).collect()
+    }
+
+    /// `fork`: the child has all that the parent has.
+    pub fn inherit(&mut self, parent: Tgid, child: Tgid) {
+        let Some(table) = self.by_process.get(&parent).cloned() else {
+            return;
+        };
+        for id in table.values().filter_map(|d| d.connection()) {
+            *self.references.entry(id).or_default() += 1;
+        }
+        self.by_process.insert(child, table);
+    }
+
+    /// The process is gone. Returns the connections that nothing refers to any more, oldest first.
+    pub fn remove_process(&mut self, tgid: Tgid) -> Vec<ConnectionId> {
+        let Some(table) = self.by_process.remove(&tgid) else {
+            return Vec::new();
+        };
+        let mut gone: Vec<_> = table.into_values().filter_map(|d| self.release(d)).collect();
+        gone.sort_unstable();
+        gone
+    }
+
+    fn release(&mut self, old: Descriptor) -> Option<ConnectionId> {
+        let id = old.connection()?;
+        let Entry::Occupied(mut references) = self.references.entry(id) else {
+            return None;
+        };
+        *references.get_mut() -= 1;
+        if *references.get() > 0 {
+            return None;
+        }
+        references.remove();
+        Some(id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const P: Tgid = Tgid(1);
+    const C: Tgid = Tgid(2);
+
+    fn connection(d: &mut Descriptors, tgid: Tgid, fd: i32) -> ConnectionId {
+        let id = d.new_connection();
+        assert_eq!(d.set(tgid, Fd(fd), Descriptor::Inbound(id)), None);
+        id
+    }
+
+    #[test]
+    fn a_connection_lives_as_long_as_a_descriptor_refers_to_it() {
+        let mut d = Descriptors::default();
+        let id = connection(&mut d, P, 5);
+        assert_eq!(d.duplicate(P, Fd(5), Fd(9)), None);
+        d.inherit(P, C);
+        assert_eq!(d.close(P, Fd(5)), None);
+        assert_eq!(d.get(P, Fd(9)), Some(Descriptor::Inbound(id)));
+        assert_eq!(d.close(P, Fd(9)), None);
+        assert_eq!(d.get(C, Fd(5)), Some(Descriptor::Inbound(id)));
+        assert_eq!(d.remove_process(C), vec![id]);
+        assert!(d.references.is_empty());
+    }
+
+    #[test]
+    fn a_number_that_is_used_again_lets_go_of_the_old_connection() {
+        let mut d = Descriptors::default();
+        let old = connection(&mut d, P, 5);
+        let new = d.new_connection();
+        assert_eq!(d.set(P, Fd(5), Descriptor::Inbound(new)), Some(old));
+        assert_eq!(d.duplicate(P, Fd(5), Fd(5)), None);
+        assert_eq!(d.get(P, Fd(5)), Some(Descriptor::Inbound(new)));
+    }
+
+    #[test]
+    fn dup_over_a_connection_closes_it_even_where_the_original_is_unknown() {
+        let mut d = Descriptors::default();
+        let id = connection(&mut d, P, 5);
+        assert_eq!(d.duplicate(P, Fd(1), Fd(5)), Some(id));
+        assert_eq!(d.get(P, Fd(5)), None);
+    }
+
+    #[test]
+    fn close_range_closes_what_lies_in_it() {
+        let mut d = Descriptors::default();
+        let (_, b, c) = (
+            connection(&mut d, P, 3),
+            connection(&mut d, P, 4),
+            connection(&mut d, P, 7),
+        );
+        assert_eq!(d.close_range(P, 4, u32::MAX), vec![b, c]);
+        assert!(d.get(P, Fd(3)).is_some());
+    }
+}
