@@ -9,3 +9,4 @@ pub mod kernel;
 pub mod ledger;
 pub mod model;
 pub mod report;
+pub mod window;

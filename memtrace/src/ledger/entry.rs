@@ -153,20 +153,22 @@ pub struct Rss {
 }
 
 /// The spread of one figure over the requests of a route.
+///
+/// `T` is `u64` for counts and times, `i64` for what can also shrink.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Spread {
+pub struct Spread<T = u64> {
     /// The least.
-    pub min: u64,
+    pub min: T,
     /// The median: half of the requests have no more than this.
-    pub p50: u64,
+    pub p50: T,
     /// Nine in ten have no more.
-    pub p90: u64,
+    pub p90: T,
     /// 99 in a hundred have no more.
-    pub p99: u64,
+    pub p99: T,
     /// The most.
-    pub max: u64,
+    pub max: T,
     /// Of all requests together.
-    pub sum: u64,
+    pub sum: T,
 }
 
 /// All requests of one route.
@@ -183,7 +185,7 @@ pub struct Route {
     /// Their page frames.
     pub frames: Option<RouteFrames>,
     /// How RSS moved.
-    pub rss_delta: Option<Spread>,
+    pub rss_delta: Option<Spread<i64>>,
     /// How long they took, nanoseconds.
     pub duration_ns: Spread,
     /// The time in their faults, nanoseconds.

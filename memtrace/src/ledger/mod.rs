@@ -1,2 +1,406 @@
-//! The ledger.
+//! Per-request totals and the books.
+//!
+//! Owns addition: what settles is booked once, on a request or on a reason. Must not know where events come from,
+//! why a fault is on a request, or how figures are shown.
+//!
+//! - `entry`: the objects of a report
+//! - `activity`: what goes on in one process, for figures that span requests
+
+mod activity;
 pub mod entry;
+pub mod route;
+pub mod spread;
+
+use std::collections::{BTreeMap, HashMap};
+
+use memtrace_common::{FaultCount, Nanos, Tgid, Tid};
+
+use self::{
+    activity::Activity,
+    entry::{Attribution, Books, Faults, Lost, Request, Space},
+};
+use crate::{
+    model::counting::Outcome,
+    window::{Owner, Reason, RequestId},
+};
+
+/// How long a request that has ended waits for the confirmation of its last faults, in the run's own time.
+const SETTLE: Nanos = Nanos(250_000_000);
+
+/// A fault's attempt, until it is confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// Whom it is for.
+    pub owner: Owner,
+    /// It was taken in kernel mode.
+    pub kernel_mode: bool,
+    /// Its number among its process's attempts.
+    number: u64,
+}
+
+/// What a request asks for, as its head has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Head {
+    /// The method.
+    pub method: String,
+    /// The path to show.
+    pub path: String,
+    /// What it is grouped by.
+    pub route: String,
+    /// Out of `traceparent`.
+    pub trace_id: Option<String>,
+}
+
+/// A request that has not been reported yet.
+#[derive(Debug)]
+struct Open {
+    tgid: Tgid,
+    tid: Tid,
+    listed: bool,
+    head: Head,
+    status: Option<u16>,
+    start: Nanos,
+    space: Space,
+    minor: u64,
+    major: u64,
+    user_mode: u64,
+    kernel_mode: u64,
+    /// Attempts that are not confirmed yet.
+    pending: u64,
+    ended: Option<Ended>,
+}
+
+/// What is fixed when a request ends.
+#[derive(Clone, Copy, Debug)]
+struct Ended {
+    at: Nanos,
+    complete: bool,
+    in_window: u64,
+    open_max: u64,
+}
+
+/// The ledger of a run.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    requests: HashMap<RequestId, Open>,
+    /// Those that have ended and wait, in order.
+    closing: Vec<RequestId>,
+    processes: HashMap<Tgid, Activity>,
+    done: Vec<Request>,
+    next: u64,
+    list_at_most: u64,
+    listed: u64,
+    others: u64,
+    kernel: FaultCount,
+    direct: u64,
+    unseen: u64,
+    failed: u64,
+    unattributed: BTreeMap<Reason, u64>,
+    contradicted: bool,
+}
+
+impl Ledger {
+    /// An empty ledger that reports at most so many requests and counts the others.
+    pub fn listing_at_most(list_at_most: u64) -> Self {
+        Self {
+            list_at_most,
+            ..Self::default()
+        }
+    }
+
+    /// A request begins. One that is not `listed` is counted, and its faults are booked, but it is not reported.
+    pub fn open(&mut self, tgid: Tgid, tid: Tid, start: Nanos, listed: bool) -> RequestId {
+        let id = RequestId(self.next);
+        self.next += 1;
+        self.processes.entry(tgid).or_default().open(id);
+        let open = Open {
+            tgid,
+            tid,
+            listed,
+            head: Head::default(),
+            status: None,
+            start,
+            space: Space::default(),
+            minor: 0,
+            major: 0,
+            user_mode: 0,
+            kernel_mode: 0,
+            pending: 0,
+            ended: None,
+        };
+        self.requests.insert(id, open);
+        id
+    }
+
+    /// Whether a request is still unanswered.
+    pub fn is_open(&self, id: RequestId) -> bool {
+        self.requests.get(&id).is_some_and(|r| r.ended.is_none())
+    }
+
+    /// Its head is known.
+    pub fn head(&mut self, id: RequestId, head: Head) {
+        if let Some(request) = self.requests.get_mut(&id) {
+            request.head = head;
+        }
+    }
+
+    /// Its response's status is known.
+    pub fn status(&mut self, id: RequestId, status: u16) {
+        if let Some(request) = self.requests.get_mut(&id) {
+            request.status = Some(status);
+        }
+    }
+
+    /// It never was a request: what was booked on it is nobody's.
+    pub fn withdraw(&mut self, id: RequestId) {
+        if let Some(request) = self.requests.remove(&id) {
+            self.close_window(id, request.tgid);
+            *self.unattributed.entry(Reason::Idle).or_default() += request.minor + request.major;
+        }
+    }
+
+    /// Its response is over, or never will be.
+    pub fn end(&mut self, id: RequestId, at: Nanos, complete: bool) {
+        let Some(request) = self.requests.get(&id).filter(|r| r.ended.is_none()) else {
+            return;
+        };
+        let (in_window, open_max) = self.close_window(id, request.tgid);
+        let ended = Ended {
+            at,
+            complete,
+            in_window,
+            open_max,
+        };
+        match self.requests.get_mut(&id) {
+            Some(request) if request.pending > 0 => {
+                request.ended = Some(ended);
+                self.closing.push(id);
+            }
+            Some(_) => self.report(id, ended),
+            None => {}
+        }
+    }
+
+    /// A fault's attempt begins in this process.
+    pub fn attempt(&mut self, tgid: Tgid, owner: Owner, kernel_mode: bool) -> Attempt {
+        let number = self.processes.entry(tgid).or_default().attempt();
+        if let Owner::Request(id) = owner
+            && let Some(request) = self.requests.get_mut(&id)
+        {
+            request.pending += 1;
+        }
+        Attempt {
+            owner,
+            kernel_mode,
+            number,
+        }
+    }
+
+    /// What became of it. Returns true where it completed and its owner is unproven: the caller keeps those until
+    /// their reason is known, and then calls [`Ledger::explain`].
+    #[must_use]
+    pub fn settle(&mut self, tgid: Tgid, attempt: Attempt, outcome: Outcome) -> bool {
+        if outcome == Outcome::Failed {
+            self.failed += 1;
+            if let Some(process) = self.processes.get_mut(&tgid) {
+                process.failed(attempt.number);
+            }
+        }
+        let completed = outcome != Outcome::Failed;
+        match attempt.owner {
+            Owner::Request(id) => self.settle_on(id, attempt.kernel_mode, outcome),
+            Owner::Nobody(reason) if completed => self.explain(reason, 1),
+            Owner::Nobody(_) => {}
+            Owner::Unproven => return completed,
+        }
+        false
+    }
+
+    /// Nothing will ever say what became of it.
+    pub fn forget_attempt(&mut self, attempt: Attempt) {
+        if let Owner::Request(id) = attempt.owner {
+            self.settle_on(id, attempt.kernel_mode, Outcome::Failed);
+        }
+    }
+
+    fn settle_on(&mut self, id: RequestId, kernel_mode: bool, outcome: Outcome) {
+        let Some(request) = self.requests.get_mut(&id) else {
+            if outcome != Outcome::Failed {
+                self.explain(Reason::Evicted, 1);
+            }
+            return;
+        };
+        request.pending = request.pending.saturating_sub(1);
+        match outcome {
+            Outcome::Failed => {}
+            Outcome::Minor => request.minor += 1,
+            Outcome::Major => request.major += 1,
+        }
+        if outcome != Outcome::Failed {
+            *(if kernel_mode {
+                &mut request.kernel_mode
+            } else {
+                &mut request.user_mode
+            }) += 1;
+        }
+        if let (0, Some(ended)) = (request.pending, request.ended) {
+            self.closing.retain(|&closing| closing != id);
+            self.report(id, ended);
+        }
+    }
+
+    /// So many completed faults are on no request, for this reason.
+    pub fn explain(&mut self, reason: Reason, faults: u64) {
+        if faults > 0 {
+            *self.unattributed.entry(reason).or_default() += faults;
+        }
+    }
+
+    /// So many faults were counted by the kernel and no record accounts for them.
+    pub fn unseen(&mut self, faults: u64) {
+        self.unseen += faults;
+    }
+
+    /// A thread's part of the run is over: what the kernel counted for it.
+    pub fn kernel_counted(&mut self, count: FaultCount, contradicted: bool) {
+        self.kernel.minor += count.minor;
+        self.kernel.major += count.major;
+        self.contradicted |= contradicted;
+    }
+
+    /// A request's address-space calls, to add to.
+    pub fn space_of(&mut self, id: RequestId) -> Option<&mut Space> {
+        self.requests.get_mut(&id).map(|r| &mut r.space)
+    }
+
+    /// The process is gone: nothing more can happen in it.
+    pub fn forget_process(&mut self, tgid: Tgid) {
+        self.processes.remove(&tgid);
+    }
+
+    /// Time has come to this: requests that have waited long enough are reported as they are.
+    pub fn advance(&mut self, now: Nanos) {
+        while let Some(&id) = self.closing.first()
+            && let Some(Open {
+                ended: Some(ended), ..
+            }) = self.requests.get(&id)
+            && now.since(ended.at) >= SETTLE
+        {
+            let ended = *ended;
+            self.closing.remove(0);
+            self.report(id, ended);
+        }
+    }
+
+    /// Requests that can be reported, in the order in which they became so.
+    pub fn take_done(&mut self) -> Vec<Request> {
+        std::mem::take(&mut self.done)
+    }
+
+    /// The run is over: what is open ends here, unfinished.
+    pub fn finish(&mut self, at: Nanos) {
+        let mut open: Vec<_> = self.requests.keys().copied().collect();
+        open.sort_unstable();
+        for id in open {
+            if let Some(ended) = self.requests.get(&id).and_then(|r| r.ended) {
+                self.report(id, ended);
+            } else {
+                if let Some(request) = self.requests.get_mut(&id) {
+                    // Whoever could confirm it has been asked.
+                    request.pending = 0;
+                }
+                self.end(id, at, false);
+            }
+        }
+        self.closing.clear();
+    }
+
+    /// Requests reported, and requests that were not asked for.
+    pub fn request_counts(&self) -> (u64, u64) {
+        (self.listed, self.others)
+    }
+
+    /// The books, once all threads have finished.
+    ///
+    /// Of the faults that no record accounts for, as many are `dropped` as fault records are known to have been;
+    /// the rest fired no probe. Dropped records beyond that were attempts that did not complete.
+    pub fn books(&self, lost: &Lost) -> Books {
+        let unattributed = self.unattributed.values().sum();
+        let observed = self.direct + unattributed;
+        let dropped = lost.fault.min(self.unseen);
+        let untraced = self.unseen - dropped;
+        Books {
+            kernel_min_flt: self.kernel.minor,
+            kernel_maj_flt: self.kernel.major,
+            observed,
+            direct: self.direct,
+            causal: None,
+            unattributed,
+            dropped,
+            untraced,
+            failed: self.failed + (lost.fault - dropped),
+            balanced: !self.contradicted && self.kernel.total() == observed + dropped + untraced,
+        }
+    }
+
+    /// Faults on no request, by reason.
+    pub fn unattributed(&self) -> BTreeMap<String, u64> {
+        self.unattributed
+            .iter()
+            .map(|(reason, &faults)| (reason.name().to_owned(), faults))
+            .collect()
+    }
+
+    fn close_window(&mut self, id: RequestId, tgid: Tgid) -> (u64, u64) {
+        self.processes
+            .get_mut(&tgid)
+            .map_or((0, 1), |process| process.close(id))
+    }
+
+    fn report(&mut self, id: RequestId, ended: Ended) {
+        let Some(open) = self.requests.remove(&id) else {
+            return;
+        };
+        let total = open.minor + open.major;
+        debug_assert_eq!(total, open.user_mode + open.kernel_mode, "a fault is in one mode");
+        self.direct += total;
+        if !open.listed || self.listed == self.list_at_most {
+            self.others += 1;
+            return;
+        }
+        self.listed += 1;
+        self.done.push(Request {
+            id: id.0,
+            pid: open.tgid.0,
+            tid: open.tid.0,
+            method: open.head.method,
+            path: open.head.path,
+            route: open.head.route,
+            status: open.status,
+            trace_id: open.head.trace_id,
+            start_ns: open.start.0,
+            duration_ns: ended.at.since(open.start).0,
+            complete: ended.complete,
+            faults: Faults {
+                total,
+                minor: open.minor,
+                major: open.major,
+                user_mode: open.user_mode,
+                kernel_mode: open.kernel_mode,
+                cause: None,
+                region: None,
+                files: None,
+                attribution: Attribution {
+                    direct: total,
+                    causal: None,
+                },
+                in_window: ended.in_window,
+                open_requests_max: ended.open_max,
+                time_ns: None,
+            },
+            frames: None,
+            space: open.space,
+            rss: None,
+        });
+    }
+}
