@@ -1,0 +1,311 @@
+//! The table that a person reads: a line a request while it runs, then the routes, then the books in words.
+//!
+//! Owns the columns and what is pointed out. Must not know a terminal: width, colour and the time of day are
+//! given. Whatever a client sent is escaped before it gets here into a cell.
+
+use anstyle::{AnsiColor, Style};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::books;
+use super::columns::{Cell, Column, Columns, Kind};
+use super::figure::{bytes_changed, count, duration, share};
+use super::printable::escaped;
+use crate::ledger::entry::{Request, Route, Summary};
+
+/// Narrower terminals than this are served as if they were this wide.
+pub const WIDTH_LEAST: usize = 20;
+
+/// The request column on a wide terminal: beyond this, figures would stand too far from what they belong to.
+const REQUEST_MOST: usize = 64;
+
+/// The request column where nothing is cut: longer requests push their line's figures to the right.
+const REQUEST_UNCUT: usize = 40;
+
+const HEAD: Style = Style::new().bold();
+const FAINT: Style = Style::new().dimmed();
+const ALARM: Style = AnsiColor::Red.on_default();
+const DOUBT: Style = AnsiColor::Yellow.on_default();
+
+/// How a table is laid out.
+#[derive(Clone, Debug)]
+pub struct TableOptions {
+    /// The terminal's columns; `None` where the report goes elsewhere, and then nothing is cut.
+    pub width: Option<usize>,
+    /// Whether escape codes for colour may be written.
+    pub colour: bool,
+    /// From the kernel's clock to the time of day.
+    pub wall: WallClock,
+}
+
+/// From `CLOCK_MONOTONIC` to the time of day.
+#[derive(Clone, Debug)]
+pub struct WallClock {
+    /// What `CLOCK_REALTIME` is ahead of `CLOCK_MONOTONIC`, nanoseconds.
+    pub offset_ns: i128,
+    /// Where the reader is.
+    pub zone: TimeZone,
+}
+
+impl WallClock {
+    /// The time of day at `monotonic_ns`, `HH:MM:SS`; dashes where it is outside of what a calendar holds.
+    fn time_of_day(&self, monotonic_ns: u64) -> String {
+        match Timestamp::from_nanosecond(self.offset_ns.saturating_add(i128::from(monotonic_ns))) {
+            Ok(time) => time.to_zoned(self.zone.clone()).strftime("%H:%M:%S").to_string(),
+            Err(_) => "--:--:--".to_owned(),
+        }
+    }
+}
+
+/// A table on its way.
+#[derive(Debug)]
+pub(super) struct Table {
+    options: TableOptions,
+    /// Chosen at the first line.
+    live: Option<Live>,
+    /// A request was listed whose answer was not seen to its end.
+    cut_short: bool,
+}
+
+#[derive(Debug)]
+struct Live {
+    columns: Columns,
+    rss: bool,
+}
+
+impl Table {
+    pub(super) fn new(mut options: TableOptions) -> Self {
+        options.width = options.width.map(|width| width.max(WIDTH_LEAST));
+        Self {
+            options,
+            live: None,
+            cut_short: false,
+        }
+    }
+
+    /// A line for one request, after the headings if it is the first.
+    pub(super) fn request(&mut self, request: &Request, out: &mut Vec<u8>) {
+        self.cut_short |= !request.complete;
+        let options = &self.options;
+        let live = self.live.get_or_insert_with(|| {
+            let live = Live::new(options, request.rss.is_some());
+            push_line(out, &live.columns.head(HEAD));
+            live
+        });
+        push_line(out, &live.line(options, request));
+    }
+
+    /// The routes, the legend, the run and the books.
+    pub(super) fn close(&mut self, routes: &[Route], summary: &Summary, out: &mut Vec<u8>) {
+        if self.live.is_some() && !routes.is_empty() {
+            out.push(b'\n');
+        }
+        self.routes(routes, out);
+        if self.live.is_some() || !routes.is_empty() {
+            out.push(b'\n');
+        }
+        if self.cut_short {
+            self.paragraph(
+                "STATUS 200? or -: the answer was not seen to its end.",
+                Style::new(),
+                out,
+            );
+        }
+        for text in books::run(summary) {
+            self.paragraph(&text, Style::new(), out);
+        }
+        let books = &summary.books;
+        let alarm = !books.balanced || books.dropped > 0 || summary.lost.records() > 0;
+        for text in books::books(summary) {
+            self.paragraph(&text, if alarm { ALARM } else { Style::new() }, out);
+        }
+        for note in &summary.notes {
+            self.paragraph(&format!("Note: {note}"), Style::new(), out);
+        }
+    }
+
+    /// One line for each route.
+    fn routes(&self, routes: &[Route], out: &mut Vec<u8>) {
+        if routes.is_empty() {
+            return;
+        }
+        let rss = routes.iter().any(|route| route.rss_delta.is_some());
+        let causal = routes.iter().any(|route| route.faults.causal.is_some());
+        let mut heads = vec![
+            ("ROUTE", Kind::Text),
+            ("N", Kind::Spare(2)),
+            ("FAULTS p50", Kind::Needed),
+            ("p99", Kind::Spare(5)),
+            ("max", Kind::Spare(1)),
+            ("MINOR", Kind::Spare(9)),
+            ("MAJOR", Kind::Spare(3)),
+            ("KERNEL", Kind::Spare(6)),
+        ];
+        if rss {
+            heads.push(("RSS p50", Kind::Spare(8)));
+        }
+        heads.push(("TOOK p50", Kind::Spare(4)));
+        if causal {
+            heads.push(("NOT DIRECT", Kind::Spare(7)));
+        }
+        let lines: Vec<Vec<Cell>> = routes
+            .iter()
+            .map(|route| route_cells(route, rss, causal))
+            .collect();
+        let widest = |index: usize| {
+            lines
+                .iter()
+                .filter_map(|line| line.get(index))
+                .map(Cell::columns)
+                .max()
+        };
+        let columns = heads.into_iter().enumerate().map(|(index, (head, kind))| {
+            let least = widest(index).unwrap_or(0);
+            Column {
+                head,
+                least,
+                kind,
+                right: kind != Kind::Text,
+            }
+        });
+        let columns = Columns::new(columns.collect(), self.options.width, self.options.colour);
+        push_line(out, &columns.head(HEAD));
+        for line in lines {
+            push_line(out, &columns.line(line));
+        }
+    }
+
+    /// Text, broken between words where there is a width.
+    fn paragraph(&self, text: &str, style: Style, out: &mut Vec<u8>) {
+        let text = escaped(text);
+        let lines = match self.options.width {
+            Some(width) => textwrap::wrap(&text, textwrap::Options::new(width).subsequent_indent("  ")),
+            None => vec![text],
+        };
+        for line in lines {
+            if self.options.colour && style != Style::new() {
+                push_line(out, &format!("{style}{line}{style:#}"));
+            } else {
+                push_line(out, &line);
+            }
+        }
+    }
+}
+
+impl Live {
+    fn new(options: &TableOptions, rss: bool) -> Self {
+        let request = if options.width.is_some() {
+            REQUEST_MOST
+        } else {
+            REQUEST_UNCUT
+        };
+        let column = |head, least, kind| Column {
+            head,
+            least,
+            kind,
+            right: true,
+        };
+        let mut columns = vec![
+            Column {
+                right: false,
+                ..column("TIME", 8, Kind::Spare(5))
+            },
+            Column {
+                right: false,
+                ..column("REQUEST", request, Kind::Text)
+            },
+            column("STATUS", 6, Kind::Spare(1)),
+            column("TOOK", 7, Kind::Spare(2)),
+            column("FAULTS", 7, Kind::Needed),
+            column("MAJOR", 5, Kind::Spare(3)),
+            column("KERNEL", 6, Kind::Spare(4)),
+        ];
+        if rss {
+            columns.push(column("RSS", 9, Kind::Spare(6)));
+        }
+        Self {
+            columns: Columns::new(columns, options.width, options.colour),
+            rss,
+        }
+    }
+
+    fn line(&self, options: &TableOptions, request: &Request) -> String {
+        let faults = &request.faults;
+        let failed = request.complete && request.status.is_some_and(|status| status >= 500);
+        let mut cells = vec![
+            Cell::new(options.wall.time_of_day(request.start_ns)).styled(true, FAINT),
+            Cell::new(named(&request.method, &request.path)),
+            Cell::new(status(request))
+                .styled(!request.complete, DOUBT)
+                .styled(failed, ALARM),
+            Cell::new(duration(request.duration_ns)),
+            Cell::new(count(faults.total)).styled(true, HEAD),
+            Cell::new(count(faults.major)).styled(faults.major > 0, ALARM),
+            Cell::new(share(faults.kernel_mode, faults.total)),
+        ];
+        if self.rss {
+            cells.push(Cell::new(
+                request
+                    .rss
+                    .as_ref()
+                    .map_or("-".to_owned(), |rss| bytes_changed(rss.delta)),
+            ));
+        }
+        self.columns.line(cells)
+    }
+}
+
+fn route_cells(route: &Route, rss: bool, causal: bool) -> Vec<Cell> {
+    let faults = &route.faults;
+    let mut cells = vec![
+        Cell::new(named(&route.method, &route.route)),
+        Cell::new(count(route.requests)),
+        Cell::new(count(faults.total.p50)).styled(true, HEAD),
+        Cell::new(count(faults.total.p99)),
+        Cell::new(count(faults.total.max)),
+        Cell::new(count(faults.minor.sum)),
+        Cell::new(count(faults.major.sum)).styled(faults.major.sum > 0, ALARM),
+        Cell::new(share(faults.kernel_mode.sum, faults.total.sum)),
+    ];
+    if rss {
+        cells.push(Cell::new(
+            route
+                .rss_delta
+                .map_or("-".to_owned(), |delta| bytes_changed(delta.p50)),
+        ));
+    }
+    cells.push(Cell::new(duration(route.duration_ns.p50)));
+    if causal {
+        let not_direct = faults
+            .causal
+            .map_or("-".to_owned(), |causal| share(causal.sum, faults.total.sum));
+        cells.push(Cell::new(not_direct));
+    }
+    cells
+}
+
+/// `METHOD PATH`, with `?` for what was never seen, and paths in one line under another.
+fn named(method: &str, path: &str) -> String {
+    let or_unseen = |text: &str| {
+        if text.is_empty() {
+            "?".to_owned()
+        } else {
+            escaped(text).into_owned()
+        }
+    };
+    format!("{:<4} {}", or_unseen(method), or_unseen(path))
+}
+
+/// `200`, `200?` of an answer that was not seen to its end, `-` where there was none.
+fn status(request: &Request) -> String {
+    match request.status {
+        None => "-".to_owned(),
+        Some(status) if request.complete => status.to_string(),
+        Some(status) => format!("{status}?"),
+    }
+}
+
+fn push_line(out: &mut Vec<u8>, line: &str) {
+    out.extend_from_slice(line.as_bytes());
+    out.push(b'\n');
+}
