@@ -4,9 +4,11 @@
 //! threads and descriptors; `http` frames bytes into requests; `window` says for which request a thread works;
 //! `ledger` adds up; `report` renders. Everything after the ring is pure: no clock, no thread, no descriptor.
 
+pub mod event;
 pub mod http;
 pub mod kernel;
 pub mod ledger;
 pub mod model;
+pub mod pipeline;
 pub mod report;
 pub mod window;

@@ -1,0 +1,99 @@
+//! What the pipeline is fed: records of the ring, and notices of what `/proc` knew.
+//!
+//! Owns the vocabulary between whoever has the events (a live run now, a recording later) and the pure stages.
+//! A run is nothing but its events: the same ones give the same report.
+
+use memtrace_common::{FaultCount, Fd, Nanos, Tgid, Tid, decode::Record};
+
+use crate::ledger::entry::Lost;
+
+/// One step of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event<'a> {
+    /// A probe's record.
+    Record(Record<'a>),
+    /// What userspace learned.
+    Notice(Notice),
+}
+
+/// What userspace learned, from `/proc` or of the run itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// Tracing began.
+    Begin {
+        /// When.
+        time: Nanos,
+    },
+    /// A process was found, already running.
+    Process {
+        /// Its id.
+        tgid: Tgid,
+        /// Its `comm`.
+        comm: String,
+        /// The end of its heap, where it has one.
+        brk: Option<u64>,
+        /// It has an `io_uring`.
+        io_uring: bool,
+    },
+    /// One of its threads, with the thread's counters as `/proc` had them **after** the probes were told to trace
+    /// it: its faults count from there.
+    Thread {
+        /// Its process.
+        tgid: Tgid,
+        /// Its id.
+        tid: Tid,
+        /// Its counters.
+        count: FaultCount,
+    },
+    /// All threads of a process have been told of: what it does from this time on is traced whole. A request that
+    /// began earlier was in flight.
+    Seeded {
+        /// The process.
+        tgid: Tgid,
+        /// When.
+        time: Nanos,
+    },
+    /// A descriptor was found to be a socket.
+    Socket {
+        /// Its process.
+        tgid: Tgid,
+        /// The descriptor.
+        fd: Fd,
+        /// What it is.
+        socket: Socket,
+    },
+    /// A thread's counters at the end, read **before** the probes were told to stop: what it does later is not of
+    /// this run.
+    Horizon {
+        /// The thread.
+        tid: Tid,
+        /// Its counters.
+        count: FaultCount,
+    },
+    /// All horizons have been told; records that follow were made before or after them.
+    Ending {
+        /// A time before the first of them was read: what a request does later may not be counted whole.
+        time: Nanos,
+    },
+    /// What the probes could not deliver, in all.
+    Lost(Lost),
+    /// Something that the reader of the report should know.
+    Note(String),
+}
+
+/// What a socket is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Socket {
+    /// It listens, on this TCP port if it is one.
+    Listener {
+        /// The port.
+        port: Option<u16>,
+    },
+    /// A client's connection, which came in on this TCP port.
+    Inbound {
+        /// The port.
+        port: Option<u16>,
+    },
+    /// The process opened it.
+    Outbound,
+}

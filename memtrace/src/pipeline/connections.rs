@@ -1,0 +1,436 @@
+//! Connections: which descriptor means which, what goes through them, and the requests that come of it.
+//!
+//! Owns the way from a call on a descriptor to a request in the ledger and a turn in its thread's work. Must not
+//! know how bytes are framed (`http`) or what a turn means for faults (`window`).
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use memtrace_common::{
+    Fd, Nanos, Tgid, Tid,
+    decode::Payload,
+    wire::{self, Io},
+};
+
+use super::{Config, Directive};
+use crate::{
+    event::Socket,
+    http::{self, Exchange, HttpEvent, LooksLike, Protocol, Shut},
+    ledger::{Head, Ledger},
+    model::process::{ConnectionId, Descriptor, Descriptors},
+    window::{RequestId, Worker},
+};
+
+/// A client's connection.
+#[derive(Debug)]
+struct Inbound {
+    http: http::Connection,
+    /// The port that it came in on.
+    port: Option<u16>,
+    /// Its requests that have begun and not ended; `None` for one that was in flight when tracing began.
+    open: VecDeque<(Exchange, Option<RequestId>)>,
+    /// The probes have been told that nothing more is wanted of it.
+    ignored: bool,
+}
+
+impl Inbound {
+    fn new(http: http::Connection, port: Option<u16>) -> Self {
+        Self {
+            http,
+            port,
+            open: VecDeque::new(),
+            ignored: false,
+        }
+    }
+
+    fn id(&self, exchange: Exchange) -> Option<RequestId> {
+        self.open
+            .iter()
+            .find(|(e, _)| *e == exchange)
+            .and_then(|&(_, id)| id)
+    }
+
+    /// The request that a thread works for that touches this connection.
+    fn serving(&self) -> Option<RequestId> {
+        self.http.serving().and_then(|exchange| self.id(exchange))
+    }
+
+    /// The request that it works for was in flight when tracing began.
+    fn serves_unlisted(&self) -> bool {
+        self.http
+            .serving()
+            .is_some_and(|exchange| self.id(exchange).is_none())
+    }
+}
+
+/// Who and when, for what the bytes tell.
+#[derive(Clone, Copy, Debug)]
+struct Moment {
+    tgid: Tgid,
+    tid: Tid,
+    now: Nanos,
+    /// The process is traced whole: a request that begins now can be reported.
+    whole: bool,
+}
+
+/// All connections of all targets.
+#[derive(Debug)]
+pub(super) struct Connections {
+    config: Config,
+    descriptors: Descriptors,
+    inbound: HashMap<ConnectionId, Inbound>,
+    /// Of those that a process opened: for whom it was last used.
+    outbound: HashMap<ConnectionId, Option<RequestId>>,
+    events: Vec<HttpEvent>,
+    accepted: u64,
+    reads: u64,
+    foreign: BTreeMap<&'static str, u64>,
+    unlisted: u64,
+}
+
+impl Connections {
+    pub(super) fn new(config: Config) -> Self {
+        Self {
+            config,
+            descriptors: Descriptors::default(),
+            inbound: HashMap::new(),
+            outbound: HashMap::new(),
+            events: Vec::new(),
+            accepted: 0,
+            reads: 0,
+            foreign: BTreeMap::new(),
+            unlisted: 0,
+        }
+    }
+
+    /// `/proc` had this socket. A connection's stream is joined in the middle.
+    pub(super) fn found(&mut self, tgid: Tgid, fd: Fd, socket: Socket, now: Nanos, ledger: &mut Ledger) {
+        match socket {
+            Socket::Listener { port } => self.set(tgid, fd, Descriptor::Listener { port }, now, ledger),
+            Socket::Inbound { port } => {
+                self.add_inbound(
+                    tgid,
+                    fd,
+                    Inbound::new(http::Connection::mid_stream(), port),
+                    now,
+                    ledger,
+                );
+            }
+            Socket::Outbound => self.add_outbound(tgid, fd, None, now, ledger),
+        }
+    }
+
+    /// A call on a descriptor, in a process that is traced `whole` or not yet. Returns whether a request began.
+    pub(super) fn io(
+        &mut self,
+        io: &Io,
+        payload: &Payload<'_>,
+        whole: bool,
+        worker: &mut Worker,
+        ledger: &mut Ledger,
+        directives: &mut Vec<Directive>,
+    ) -> bool {
+        let moment = Moment {
+            tgid: Tgid(io.header.tgid),
+            tid: Tid(io.header.tid),
+            now: Nanos(io.header.time_ns),
+            whole,
+        };
+        let Moment { tgid, now, .. } = moment;
+        let fd = Fd(io.header.fd);
+        match io.header.op {
+            wire::OP_READ | wire::OP_WRITE => match self.descriptors.get(tgid, fd) {
+                Some(Descriptor::Inbound(id)) => {
+                    return self.through(id, io, payload, moment, worker, ledger, directives);
+                }
+                Some(Descriptor::Outbound(id)) => self.upstream(id, io.header.op, worker),
+                // Inherited before its parent's table was known, or long closed: the probes need not look at it.
+                Some(Descriptor::Listener { .. }) | None => directives.push(Directive::Ignore(tgid, fd)),
+            },
+            wire::OP_ACCEPT => {
+                self.accepted += 1;
+                let port = match self.descriptors.get(tgid, fd) {
+                    Some(Descriptor::Listener { port }) => port,
+                    _ => None,
+                };
+                let new = Inbound::new(http::Connection::new(), port);
+                self.add_inbound(tgid, returned_fd(io), new, now, ledger);
+                worker.idles();
+            }
+            wire::OP_LISTEN
+                if !matches!(self.descriptors.get(tgid, fd), Some(Descriptor::Listener { .. })) =>
+            {
+                self.set(tgid, fd, Descriptor::Listener { port: None }, now, ledger);
+            }
+            wire::OP_RECV_FD => {
+                let fd = Fd(i32::try_from(io.other).unwrap_or(-1));
+                if self.descriptors.get(tgid, fd).is_none() {
+                    self.found(tgid, fd, Socket::Inbound { port: None }, now, ledger);
+                }
+            }
+            wire::OP_CONNECT => self.add_outbound(tgid, fd, worker.request(), now, ledger),
+            wire::OP_SOCKET => {
+                let gone = self.descriptors.close(tgid, returned_fd(io));
+                self.shut(gone, Shut::Closed, now, ledger);
+            }
+            wire::OP_CLOSE => {
+                let gone = self.descriptors.close(tgid, fd);
+                self.shut(gone, Shut::Closed, now, ledger);
+            }
+            wire::OP_CLOSE_RANGE if io.header.flags & wire::IO_CLOEXEC == 0 => {
+                let last = u32::try_from(io.other).unwrap_or(u32::MAX);
+                let gone = self.descriptors.close_range(tgid, fd.0.cast_unsigned(), last);
+                self.shut(gone, Shut::Closed, now, ledger);
+            }
+            wire::OP_DUP => {
+                let gone = self.descriptors.duplicate(tgid, fd, returned_fd(io));
+                self.shut(gone, Shut::Closed, now, ledger);
+            }
+            _ => {}
+        }
+        false
+    }
+
+    /// The child has its parent's descriptors.
+    pub(super) fn forked(&mut self, parent: Tgid, child: Tgid) {
+        self.descriptors.inherit(parent, child);
+    }
+
+    /// The process is gone, and its connections are cut.
+    pub(super) fn remove_process(&mut self, tgid: Tgid, now: Nanos, ledger: &mut Ledger) {
+        let gone = self.descriptors.remove_process(tgid);
+        self.shut(gone, Shut::Cut, now, ledger);
+    }
+
+    /// Records were lost, nobody knows of which connections.
+    pub(super) fn lose_place(&mut self, now: Nanos, ledger: &mut Ledger) {
+        for inbound in self.inbound.values_mut() {
+            inbound.http.lose_place(&mut self.events);
+            // Nobody reads here, so nothing can begin: the moment's thread does not matter.
+            let moment = Moment {
+                tgid: Tgid(0),
+                tid: Tid(0),
+                now,
+                whole: false,
+            };
+            tell(&self.config, inbound, &mut self.events, moment, ledger);
+        }
+    }
+
+    /// What the reader should know of connections, given how many requests there were.
+    pub(super) fn notes(&self, requests: u64) -> Vec<String> {
+        let mut notes: Vec<String> = self
+            .foreign
+            .iter()
+            .map(|(what, count)| format!("{count} connections {what}"))
+            .collect();
+        if self.unlisted > 0 {
+            notes.push(format!(
+                "{} pipelined requests went unlisted: too many were open on one connection",
+                self.unlisted
+            ));
+        }
+        if requests == 0 {
+            notes.push(if self.accepted == 0 && self.reads == 0 {
+                "no connection was accepted, and none that was open was read from: no traffic came to this \
+                 process, or it came by a way that is not seen (io_uring, shared memory)"
+                    .to_owned()
+            } else {
+                format!(
+                    "{} connections were accepted and {} reads were seen, but no HTTP/1.x request in them",
+                    self.accepted, self.reads
+                )
+            });
+        }
+        notes
+    }
+
+    /// Bytes on a client's connection, or the end of them.
+    #[expect(clippy::too_many_arguments, reason = "the stages that one call touches")]
+    fn through(
+        &mut self,
+        id: ConnectionId,
+        io: &Io,
+        payload: &Payload<'_>,
+        moment: Moment,
+        worker: &mut Worker,
+        ledger: &mut Ledger,
+        directives: &mut Vec<Directive>,
+    ) -> bool {
+        let Some(inbound) = self.inbound.get_mut(&id) else {
+            return false;
+        };
+        let before = inbound.serving();
+        let is_read = io.header.op == wire::OP_READ;
+        match (is_read, io.ret) {
+            (true, 0) => inbound.http.read_eof(&mut self.events),
+            (true, _) => {
+                self.reads += 1;
+                inbound.http.read(payload.pieces(), &mut self.events);
+            }
+            (false, _) => inbound.http.write(payload.pieces(), &mut self.events),
+        }
+        for event in &self.events {
+            if let HttpEvent::NotHttp { looks_like } = event {
+                *self.foreign.entry(description(*looks_like)).or_default() += 1;
+            }
+        }
+        let began = tell(&self.config, inbound, &mut self.events, moment, ledger);
+        let after = inbound.serving();
+        match (is_read, io.ret) {
+            (true, 0) => {}
+            (true, _) if inbound.serves_unlisted() => worker.is_in_flight(),
+            (true, _) => worker.read(after),
+            (false, _) => worker.wrote(before, after),
+        }
+        let over = matches!(inbound.http.protocol(), Protocol::NotHttp(_) | Protocol::Upgraded);
+        if over && !inbound.ignored {
+            inbound.ignored = true;
+            directives.push(Directive::Ignore(moment.tgid, Fd(io.header.fd)));
+        }
+        began
+    }
+
+    fn upstream(&mut self, id: ConnectionId, op: u8, worker: &mut Worker) {
+        let Some(owner) = self.outbound.get_mut(&id) else {
+            return;
+        };
+        if op == wire::OP_WRITE {
+            // A connection that was opened for a request is often first written to by the event loop.
+            *owner = worker.request().or(*owner);
+        } else {
+            worker.read_upstream(*owner);
+        }
+    }
+
+    fn add_inbound(&mut self, tgid: Tgid, fd: Fd, new: Inbound, now: Nanos, ledger: &mut Ledger) {
+        let id = self.descriptors.new_connection();
+        self.inbound.insert(id, new);
+        self.set(tgid, fd, Descriptor::Inbound(id), now, ledger);
+    }
+
+    fn add_outbound(
+        &mut self,
+        tgid: Tgid,
+        fd: Fd,
+        owner: Option<RequestId>,
+        now: Nanos,
+        ledger: &mut Ledger,
+    ) {
+        let id = self.descriptors.new_connection();
+        self.outbound.insert(id, owner);
+        self.set(tgid, fd, Descriptor::Outbound(id), now, ledger);
+    }
+
+    fn set(&mut self, tgid: Tgid, fd: Fd, descriptor: Descriptor, now: Nanos, ledger: &mut Ledger) {
+        let gone = self.descriptors.set(tgid, fd, descriptor);
+        self.shut(gone, Shut::Closed, now, ledger);
+    }
+
+    /// Nothing refers to these connections any more.
+    fn shut(
+        &mut self,
+        gone: impl IntoIterator<Item = ConnectionId>,
+        how: Shut,
+        now: Nanos,
+        ledger: &mut Ledger,
+    ) {
+        for id in gone {
+            self.outbound.remove(&id);
+            let Some(mut inbound) = self.inbound.remove(&id) else {
+                continue;
+            };
+            inbound.http.shut(how, &mut self.events);
+            self.unlisted += inbound.http.unlisted();
+            let moment = Moment {
+                tgid: Tgid(0),
+                tid: Tid(0),
+                now,
+                whole: false,
+            };
+            tell(&self.config, &mut inbound, &mut self.events, moment, ledger);
+        }
+    }
+}
+
+/// Passes what happened on a connection to the ledger. Returns whether a request began.
+fn tell(
+    config: &Config,
+    inbound: &mut Inbound,
+    events: &mut Vec<HttpEvent>,
+    Moment {
+        tgid,
+        tid,
+        now,
+        whole,
+    }: Moment,
+    ledger: &mut Ledger,
+) -> bool {
+    let mut began = false;
+    for event in events.drain(..) {
+        match event {
+            HttpEvent::RequestStarted { exchange } => {
+                let listed = config.port.is_none() || config.port == inbound.port;
+                let id = whole.then(|| ledger.open(tgid, tid, now, listed));
+                inbound.open.push_back((exchange, id));
+                began = true;
+            }
+            HttpEvent::RequestWithdrawn { exchange } => {
+                if let Some(id) = inbound.id(exchange) {
+                    ledger.withdraw(id);
+                }
+                inbound.open.retain(|(e, _)| *e != exchange);
+            }
+            HttpEvent::RequestHead {
+                exchange,
+                method,
+                target,
+                trace_id,
+                head_truncated: _,
+            } => {
+                if let Some(id) = inbound.id(exchange) {
+                    let path = config.routing.path(target.as_bytes());
+                    let route = config.routing.route(&path);
+                    ledger.head(
+                        id,
+                        Head {
+                            method,
+                            path,
+                            route,
+                            trace_id,
+                        },
+                    );
+                }
+            }
+            HttpEvent::ResponseStatus { exchange, status } => {
+                if let Some(id) = inbound.id(exchange) {
+                    ledger.status(id, status);
+                }
+            }
+            HttpEvent::ResponseEnded {
+                exchange,
+                complete,
+                inferred: _,
+            } => {
+                if let Some(id) = inbound.id(exchange) {
+                    ledger.end(id, now, complete);
+                }
+                inbound.open.retain(|(e, _)| *e != exchange);
+            }
+            HttpEvent::NotHttp { .. } => {}
+        }
+    }
+    began
+}
+
+fn description(looks_like: LooksLike) -> &'static str {
+    match looks_like {
+        LooksLike::Tls => "speak TLS: what is in them is not seen",
+        LooksLike::Http2 => "speak HTTP/2, which is not read yet",
+        LooksLike::Unknown => "speak something other than HTTP/1.x, and were left alone",
+    }
+}
+
+/// The descriptor that a call returned.
+fn returned_fd(io: &Io) -> Fd {
+    Fd(i32::try_from(io.ret).unwrap_or(-1))
+}

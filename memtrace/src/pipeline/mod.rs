@@ -1,0 +1,406 @@
+//! From events to a report's objects: the stages, wired.
+//!
+//! Owns the order of things for each event: first the thread's counters (they confirm its last fault), then what
+//! the event says. Live is replay: this holds no clock, no thread and no descriptor, and the same events give the
+//! same objects.
+//!
+//! - `threads`: counters and work, thread by thread
+//! - `connections`: descriptors, framing, and the requests that come of them
+
+mod connections;
+#[cfg(test)]
+mod tests;
+mod threads;
+
+use std::collections::{BTreeSet, HashMap};
+
+use memtrace_common::{
+    FaultCount, Fd, Nanos, Tgid, Tid,
+    decode::Record,
+    wire::{self, Exec, Fork, Header, Mm},
+};
+
+use self::{connections::Connections, threads::Threads};
+use crate::{
+    event::{Event, Notice},
+    ledger::{
+        Ledger,
+        entry::{Books, Lost, Request, Space},
+        route::Routing,
+    },
+    window::{Owner, Reason},
+};
+
+/// Bytes of a page: what the kernel rounds lengths of mappings up to.
+const PAGE: u64 = 4096;
+/// Process ids that the summary lists, at most.
+const PIDS_MAX: usize = 64;
+
+/// What the user asked for that matters before reports.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// How targets become paths and routes.
+    pub routing: Routing,
+    /// List only requests that came in on this port.
+    pub port: Option<u16>,
+    /// List so many requests and count the rest: the run is about to stop.
+    pub requests: Option<u64>,
+}
+
+/// What the live run should tell the probes. A recording has nobody to tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Directive {
+    /// Nothing more is wanted of this descriptor.
+    Ignore(Tgid, Fd),
+}
+
+/// A process, as far as the pipeline is concerned.
+#[derive(Debug, Default)]
+struct Process {
+    /// It began, or began anew with `exec`, under our eyes.
+    born: bool,
+    /// It has read a request.
+    has_served: bool,
+    /// The end of its heap, once known.
+    brk: Option<u64>,
+    /// It is traced whole from this time on; always, where this is `None`.
+    whole_from: Option<Nanos>,
+}
+
+/// The whole path from events to objects.
+#[derive(Debug)]
+pub struct Pipeline {
+    threads: Threads,
+    connections: Connections,
+    ledger: Ledger,
+    processes: HashMap<Tgid, Process>,
+    found: Vec<Tgid>,
+    comm: Option<String>,
+    notes: BTreeSet<String>,
+    lost: Lost,
+    began: Option<Nanos>,
+    now: Nanos,
+    ended: Option<Nanos>,
+    directives: Vec<Directive>,
+}
+
+/// What is known once the run is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Requests that ended the run with it.
+    pub requests: Vec<Request>,
+    /// Requests reported in all.
+    pub listed: u64,
+    /// Requests that were not asked for.
+    pub others: u64,
+    /// From begin to end.
+    pub elapsed: Nanos,
+    /// The books.
+    pub books: Books,
+    /// Faults on no request, by reason.
+    pub unattributed: std::collections::BTreeMap<String, u64>,
+    /// What was lost.
+    pub lost: Lost,
+    /// The processes that were found first.
+    pub pids: Vec<u32>,
+    /// The `comm` of the first.
+    pub comm: String,
+    /// What the reader should know.
+    pub notes: Vec<String>,
+}
+
+impl Pipeline {
+    /// Nothing has happened yet.
+    pub fn new(config: Config) -> Self {
+        Self {
+            threads: Threads::default(),
+            ledger: Ledger::listing_at_most(config.requests.unwrap_or(u64::MAX)),
+            connections: Connections::new(config),
+            processes: HashMap::new(),
+            found: Vec::new(),
+            comm: None,
+            notes: BTreeSet::new(),
+            lost: Lost::default(),
+            began: None,
+            now: Nanos(0),
+            ended: None,
+            directives: Vec::new(),
+        }
+    }
+
+    /// The next event.
+    pub fn feed(&mut self, event: Event<'_>) {
+        match event {
+            Event::Record(record) => self.record(record),
+            Event::Notice(notice) => self.notice(notice),
+        }
+    }
+
+    /// Requests that can be reported by now.
+    pub fn take_done(&mut self) -> Vec<Request> {
+        self.ledger.advance(self.now);
+        self.ledger.take_done()
+    }
+
+    /// Requests reported so far.
+    pub fn listed(&self) -> u64 {
+        self.ledger.request_counts().0
+    }
+
+    /// What the probes should be told.
+    pub fn take_directives(&mut self) -> Vec<Directive> {
+        std::mem::take(&mut self.directives)
+    }
+
+    /// The run is over.
+    pub fn finish(mut self) -> Outcome {
+        let end = self.ended.unwrap_or(self.now);
+        self.threads.finish(&mut self.ledger);
+        self.ledger.finish(end);
+        let (listed, others) = self.ledger.request_counts();
+        let mut notes: Vec<String> = self.notes.into_iter().collect();
+        notes.extend(self.connections.notes(listed + others));
+        Outcome {
+            requests: self.ledger.take_done(),
+            listed,
+            others,
+            elapsed: end.since(self.began.unwrap_or(end)),
+            books: self.ledger.books(&self.lost),
+            unattributed: self.ledger.unattributed(),
+            lost: self.lost,
+            pids: self.found.iter().map(|tgid| tgid.0).collect(),
+            comm: self.comm.unwrap_or_default(),
+            notes,
+        }
+    }
+
+    fn notice(&mut self, notice: Notice) {
+        match notice {
+            Notice::Begin { time } => {
+                self.began = Some(time);
+                self.now = time;
+            }
+            Notice::Process {
+                tgid,
+                comm,
+                brk,
+                io_uring,
+            } => {
+                self.find(tgid, &comm);
+                self.processes.entry(tgid).or_default().brk = brk;
+                if io_uring {
+                    self.note_io_uring(tgid);
+                }
+            }
+            Notice::Thread { tgid, tid, count } => self.threads.found(tgid, tid, count),
+            Notice::Seeded { tgid, time } => {
+                self.processes.entry(tgid).or_default().whole_from = Some(time);
+            }
+            Notice::Socket { tgid, fd, socket } => {
+                self.connections
+                    .found(tgid, fd, socket, self.now, &mut self.ledger);
+            }
+            Notice::Horizon { tid, count } => self.threads.horizon(tid, count, &mut self.ledger),
+            Notice::Ending { time } => {
+                self.threads.close_the_door();
+                self.ended = Some(time);
+            }
+            Notice::Lost(lost) => {
+                if lost.io > self.lost.io {
+                    self.connections.lose_place(self.now, &mut self.ledger);
+                }
+                self.lost = lost;
+            }
+            Notice::Note(note) => {
+                self.notes.insert(note);
+            }
+        }
+    }
+
+    fn record(&mut self, record: Record<'_>) {
+        let header = *record.header();
+        let (tgid, tid) = (Tgid(header.tgid), Tid(header.tid));
+        let now = Nanos(header.time_ns);
+        self.now = self.now.max(now);
+        if let Record::Exec(exec) = &record {
+            self.threads.take_over(Tid(exec.old_tid), tid);
+        }
+        if let Record::Free(_) = &record {
+            self.freed(tgid, tid, &header);
+            return;
+        }
+        self.threads.observe(tgid, tid, count(&header), &mut self.ledger);
+        if self.ended.is_some_and(|ended| now > ended)
+            && matches!(record, Record::Io(..) | Record::Wait(_) | Record::Mm(_))
+        {
+            // Faults from here on may be beyond a thread's horizon: what is open is cut here.
+            return;
+        }
+        match record {
+            Record::Fault(fault) => {
+                let kernel_mode = fault.header.flags & wire::FAULT_KERNEL != 0;
+                self.threads
+                    .attempt(tid, count(&header), kernel_mode, &mut self.ledger, |owner| {
+                        reason(owner, self.processes.get(&tgid))
+                    });
+            }
+            Record::Fork(fork) => self.forked(&fork),
+            Record::Exec(exec) => self.execed(&exec),
+            Record::Exit(_) => self.threads.exit(tid),
+            Record::Mm(mm) => self.address_space(&mm),
+            Record::Io(io, payload) => {
+                let Some(worker) = self.threads.worker(tid) else {
+                    return;
+                };
+                let process = self.processes.entry(tgid).or_default();
+                let whole = process.whole_from.is_none_or(|from| now >= from);
+                process.has_served |= self.connections.io(
+                    &io,
+                    &payload,
+                    whole,
+                    worker,
+                    &mut self.ledger,
+                    &mut self.directives,
+                );
+                self.threads.explain_first_act(tid, &mut self.ledger);
+            }
+            Record::Wait(_) => {
+                if let Some(worker) = self.threads.worker(tid) {
+                    worker.idles();
+                }
+                self.threads.explain_first_act(tid, &mut self.ledger);
+            }
+            Record::Uring(_) => self.note_io_uring(tgid),
+            Record::Free(_) => {}
+        }
+    }
+
+    fn forked(&mut self, fork: &Fork) {
+        let (parent, child) = (Tgid(fork.header.tgid), Tgid(fork.child_tgid));
+        if parent != child {
+            self.connections.forked(parent, child);
+            let brk = self.processes.get(&parent).and_then(|p| p.brk);
+            self.processes.insert(
+                child,
+                Process {
+                    born: true,
+                    brk,
+                    ..Process::default()
+                },
+            );
+        }
+        self.threads.born(child, Tid(fork.child_tid));
+    }
+
+    fn execed(&mut self, exec: &Exec) {
+        let tgid = Tgid(exec.header.tgid);
+        self.threads.begin_anew(Tid(exec.header.tid), &mut self.ledger);
+        let comm = String::from_utf8_lossy(&exec.comm);
+        self.find(tgid, comm.trim_end_matches('\0'));
+        if self.found.first() == Some(&tgid) {
+            self.comm = Some(comm.trim_end_matches('\0').to_owned());
+        }
+        self.processes.insert(
+            tgid,
+            Process {
+                born: true,
+                ..Process::default()
+            },
+        );
+    }
+
+    fn freed(&mut self, tgid: Tgid, tid: Tid, header: &Header) {
+        self.threads.freed(tid, count(header), &mut self.ledger);
+        if tgid.0 == tid.0 {
+            self.threads.remove_process(tgid, &mut self.ledger);
+            self.connections
+                .remove_process(tgid, Nanos(header.time_ns), &mut self.ledger);
+            self.ledger.forget_process(tgid);
+            self.processes.remove(&tgid);
+        }
+    }
+
+    fn address_space(&mut self, mm: &Mm) {
+        let process = self.processes.entry(Tgid(mm.header.tgid)).or_default();
+        let old_brk = process.brk;
+        if mm.header.op == wire::MM_BRK {
+            process.brk = Some(mm.ret.cast_unsigned());
+        }
+        let Some(id) = self.threads.request_of(Tid(mm.header.tid), &self.ledger) else {
+            return;
+        };
+        if let Some(space) = self.ledger.space_of(id) {
+            count_call(space, mm, old_brk);
+        }
+    }
+
+    fn find(&mut self, tgid: Tgid, comm: &str) {
+        if !self.found.contains(&tgid) && self.found.len() < PIDS_MAX {
+            self.found.push(tgid);
+            self.comm.get_or_insert_with(|| comm.to_owned());
+        }
+    }
+
+    fn note_io_uring(&mut self, tgid: Tgid) {
+        self.notes.insert(format!(
+            "process {} uses io_uring: what it reads and writes that way is not seen, so requests may be missing",
+            tgid.0
+        ));
+    }
+}
+
+fn count(header: &Header) -> FaultCount {
+    FaultCount {
+        minor: header.min_flt,
+        major: header.maj_flt,
+    }
+}
+
+/// Faults of a process that was born in this run and has not read a request yet are its start-up, whatever else its
+/// threads do.
+fn reason(owner: Owner, process: Option<&Process>) -> Owner {
+    match (owner, process) {
+        (
+            Owner::Nobody(Reason::Idle) | Owner::Unproven,
+            Some(Process {
+                born: true,
+                has_served: false,
+                ..
+            }),
+        ) => Owner::Nobody(Reason::Startup),
+        _ => owner,
+    }
+}
+
+/// Adds one call, if it succeeded.
+fn count_call(space: &mut Space, mm: &Mm, old_brk: Option<u64>) {
+    /// Addresses from here on are negative error numbers (`MAX_ERRNO`, include/linux/err.h).
+    const MAX_ERRNO: i64 = 4095;
+    if (-MAX_ERRNO..0).contains(&mm.ret) {
+        return;
+    }
+    let bytes = |length: u64| length.div_ceil(PAGE) * PAGE;
+    match mm.header.op {
+        wire::MM_MMAP => {
+            space.mmap_calls += 1;
+            space.mmap_bytes += bytes(mm.args[1]);
+        }
+        wire::MM_MUNMAP => {
+            space.munmap_calls += 1;
+            space.munmap_bytes += bytes(mm.args[1]);
+        }
+        wire::MM_MREMAP => space.mremap_calls += 1,
+        wire::MM_BRK => {
+            // brk(2) fails by returning the old break. Where that isn't known, a call that got what it asked for
+            // moved the break, nobody knows by how much.
+            let new = mm.ret.cast_unsigned();
+            if new == mm.args[0] && old_brk != Some(new) {
+                space.brk_calls += 1;
+                space.brk_bytes += old_brk.map_or(0, |old| new.saturating_sub(old));
+            }
+        }
+        wire::MM_MPROTECT => space.mprotect_calls += 1,
+        wire::MM_MADVISE => space.madvise_calls += 1,
+        _ => {}
+    }
+}

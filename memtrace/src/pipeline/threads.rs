@@ -1,0 +1,220 @@
+//! Threads: for each its counters, its last attempt, and what it works on.
+//!
+//! Owns births and deaths, and the books' view of them: a thread's part is over when the kernel has said its last
+//! word on its counters (`sched_process_free`), when the run ends, or when its process is gone. Must not know what
+//! moves a thread from request to request.
+
+use std::collections::HashMap;
+
+use memtrace_common::{FaultCount, Tgid, Tid};
+
+use crate::{
+    ledger::{Attempt, Ledger},
+    model::counting::{Counting, Settled},
+    window::{Owner, Reason, RequestId, Worker},
+};
+
+#[derive(Debug)]
+struct Thread {
+    tgid: Tgid,
+    counting: Counting<Attempt>,
+    worker: Worker,
+    /// Completed faults whose reason is known once the thread does something telling.
+    unproven: u64,
+    /// `sched_process_exit` has come by; `sched_process_free` will.
+    exited: bool,
+}
+
+/// All threads of all targets.
+#[derive(Debug, Default)]
+pub(super) struct Threads {
+    by_tid: HashMap<Tid, Thread>,
+    /// Counters at the end, for threads whose birth is still in the ring.
+    horizons: HashMap<Tid, FaultCount>,
+    /// The horizons have been told: a thread that has none was born too late to count.
+    ending: bool,
+}
+
+impl Threads {
+    /// A thread that was there when tracing began.
+    pub(super) fn found(&mut self, tgid: Tgid, tid: Tid, count: FaultCount) {
+        self.by_tid
+            .insert(tid, Thread::new(tgid, Counting::from(count), Worker::found()));
+    }
+
+    /// A thread that was just born: its counters are zero (`copy_mm` in kernel/fork.c). One that was also found in
+    /// `/proc` keeps that baseline.
+    pub(super) fn born(&mut self, tgid: Tgid, tid: Tid) {
+        if self.by_tid.get(&tid).is_some_and(|t| t.tgid == tgid && !t.exited) {
+            return;
+        }
+        self.add(tgid, tid, FaultCount::default());
+    }
+
+    fn add(&mut self, tgid: Tgid, tid: Tid, base: FaultCount) {
+        let mut counting = Counting::from(base);
+        if self.ending {
+            // Ends where it begins, unless its horizon was told. Nothing is pending yet.
+            let _ = counting.end_at(self.horizons.get(&tid).copied().unwrap_or(base));
+        }
+        self.by_tid
+            .insert(tid, Thread::new(tgid, counting, Worker::born()));
+    }
+
+    /// Reads the counters of a record of this thread. One that nobody told of counts from here.
+    pub(super) fn observe(&mut self, tgid: Tgid, tid: Tid, count: FaultCount, ledger: &mut Ledger) {
+        match self.by_tid.get_mut(&tid) {
+            Some(thread) => {
+                let settled = thread.counting.observe(count);
+                thread.book(&settled, ledger);
+            }
+            None => self.add(tgid, tid, count),
+        }
+    }
+
+    /// A fault's attempt. `reason` may know better whose it is.
+    pub(super) fn attempt(
+        &mut self,
+        tid: Tid,
+        count: FaultCount,
+        kernel_mode: bool,
+        ledger: &mut Ledger,
+        reason: impl FnOnce(Owner) -> Owner,
+    ) {
+        let Some(thread) = self.by_tid.get_mut(&tid) else {
+            return;
+        };
+        if thread.counting.counts(count) {
+            let owner = reason(thread.worker.owner(|id| ledger.is_open(id)));
+            let attempt = ledger.attempt(thread.tgid, owner, kernel_mode);
+            thread.counting.attempt(count, attempt);
+        }
+    }
+
+    /// What the thread works on.
+    pub(super) fn worker(&mut self, tid: Tid) -> Option<&mut Worker> {
+        self.by_tid.get_mut(&tid).map(|t| &mut t.worker)
+    }
+
+    /// The open request that it works for.
+    pub(super) fn request_of(&self, tid: Tid, ledger: &Ledger) -> Option<RequestId> {
+        self.by_tid
+            .get(&tid)?
+            .worker
+            .request()
+            .filter(|&id| ledger.is_open(id))
+    }
+
+    /// Once the thread has done something telling, the faults before that have their reason.
+    pub(super) fn explain_first_act(&mut self, tid: Tid, ledger: &mut Ledger) {
+        if let Some(thread) = self.by_tid.get_mut(&tid)
+            && thread.worker.is_proven()
+            && thread.unproven > 0
+        {
+            ledger.explain(
+                thread.worker.reason_before_first_act(),
+                std::mem::take(&mut thread.unproven),
+            );
+        }
+    }
+
+    /// `execve`: the thread that called it takes over the process's id (`de_thread` in fs/exec.c), and whoever had
+    /// that id is left with the caller's.
+    pub(super) fn take_over(&mut self, old: Tid, new: Tid) {
+        if old != new {
+            let caller = self.by_tid.remove(&old);
+            let leader = self.by_tid.remove(&new);
+            self.by_tid.extend(caller.map(|t| (new, t)));
+            self.by_tid.extend(leader.map(|t| (old, t)));
+        }
+    }
+
+    /// The thread runs another program from here on.
+    pub(super) fn begin_anew(&mut self, tid: Tid, ledger: &mut Ledger) {
+        if let Some(thread) = self.by_tid.get_mut(&tid) {
+            thread.worker = Worker::born();
+            // What the old program's thread did to get here is part of the new one's start.
+            ledger.explain(Reason::Startup, std::mem::take(&mut thread.unproven));
+        }
+    }
+
+    /// The thread begins to exit. It can still fault.
+    pub(super) fn exit(&mut self, tid: Tid) {
+        if let Some(thread) = self.by_tid.get_mut(&tid) {
+            thread.exited = true;
+        }
+    }
+
+    /// The thread is gone, and these were its last counters.
+    pub(super) fn freed(&mut self, tid: Tid, count: FaultCount, ledger: &mut Ledger) {
+        if let Some(mut thread) = self.by_tid.remove(&tid) {
+            let settled = thread.counting.observe(count);
+            thread.book(&settled, ledger);
+            thread.close(ledger);
+        }
+    }
+
+    /// The process is gone, and so are its threads.
+    pub(super) fn remove_process(&mut self, tgid: Tgid, ledger: &mut Ledger) {
+        for (_, mut thread) in self.by_tid.extract_if(|_, t| t.tgid == tgid) {
+            thread.close(ledger);
+        }
+    }
+
+    /// A thread's counters at the end of the run.
+    pub(super) fn horizon(&mut self, tid: Tid, count: FaultCount, ledger: &mut Ledger) {
+        match self.by_tid.get_mut(&tid) {
+            Some(thread) => {
+                if let Some(attempt) = thread.counting.end_at(count) {
+                    ledger.forget_attempt(attempt);
+                }
+            }
+            None => {
+                self.horizons.insert(tid, count);
+            }
+        }
+    }
+
+    /// All horizons have been told.
+    pub(super) fn close_the_door(&mut self) {
+        self.ending = true;
+    }
+
+    /// The run is over.
+    pub(super) fn finish(&mut self, ledger: &mut Ledger) {
+        for (_, mut thread) in self.by_tid.drain() {
+            thread.close(ledger);
+        }
+    }
+}
+
+impl Thread {
+    fn new(tgid: Tgid, counting: Counting<Attempt>, worker: Worker) -> Self {
+        Self {
+            tgid,
+            counting,
+            worker,
+            unproven: 0,
+            exited: false,
+        }
+    }
+
+    fn book(&mut self, settled: &Settled<Attempt>, ledger: &mut Ledger) {
+        ledger.unseen(settled.unseen);
+        if let Some((attempt, outcome)) = settled.attempt
+            && ledger.settle(self.tgid, attempt, outcome)
+        {
+            self.unproven += 1;
+        }
+    }
+
+    fn close(&mut self, ledger: &mut Ledger) {
+        let (settled, left_out) = self.counting.finish();
+        self.book(&settled, ledger);
+        if let Some(attempt) = left_out {
+            ledger.forget_attempt(attempt);
+        }
+        ledger.explain(Reason::BackgroundThread, std::mem::take(&mut self.unproven));
+        ledger.kernel_counted(self.counting.kernel_count(), self.counting.is_contradicted());
+    }
+}
