@@ -10,6 +10,7 @@ use aya::{
     maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf},
     programs::{ProgramError, RawTracePoint},
 };
+use aya_log::EbpfLogger;
 use memtrace_common::{
     Fd, Tgid,
     map::{Counters, FAMILIES, Family, FdKey, FdState, Gap, ROLE_IGNORED},
@@ -87,6 +88,9 @@ pub enum LoadError {
         /// Why.
         source: MapError,
     },
+    /// The probes' own log could not be opened.
+    #[error("cannot read the probes' own log")]
+    Log(#[source] aya_log::Error),
     /// The table of targets could not be mapped.
     #[error("cannot map the table of targets")]
     Targets(#[source] io::Error),
@@ -114,6 +118,8 @@ pub struct Probes {
     fds: HashMap<MapData, [u8; size_of::<FdKey>()], [u8; size_of::<FdState>()]>,
     counters: PerCpuArray<MapData, [u8; size_of::<Counters>()]>,
     gap: Array<MapData, [u8; size_of::<Gap>()]>,
+    /// The probes' own log.
+    log: Option<EbpfLogger<&'static dyn log::Log>>,
     /// Holds programs and attachments.
     ebpf: Ebpf,
 }
@@ -166,12 +172,17 @@ impl Probes {
             }
             _ => return Err(LoadError::Foreign("TARGETS")),
         };
+        let log = options
+            .kernel_log
+            .then(|| EbpfLogger::init(&mut ebpf).map_err(LoadError::Log))
+            .transpose()?;
         let mut probes = Self {
             ring: typed(&mut ebpf, "RING")?,
             targets,
             fds: typed(&mut ebpf, "FDS")?,
             counters: typed(&mut ebpf, "COUNTERS")?,
             gap: typed(&mut ebpf, "GAP")?,
+            log,
             ebpf,
         };
         for name in TRACEPOINTS {
@@ -193,9 +204,22 @@ impl Probes {
         &self.targets
     }
 
-    /// The loaded object, for its log.
-    pub fn ebpf_mut(&mut self) -> &mut Ebpf {
-        &mut self.ebpf
+    /// Passes on what the probes have logged since the last time.
+    pub fn flush_log(&mut self) {
+        if let Some(log) = &mut self.log {
+            log.flush();
+        }
+    }
+
+    /// Detaches everything: nothing more comes into the ring.
+    pub fn stop(&mut self) {
+        for name in TRACEPOINTS {
+            if let Some(Ok(program)) = self.ebpf.program_mut(name).map(<&mut RawTracePoint>::try_from)
+                && let Err(error) = program.unload()
+            {
+                tracing::debug!(%error, name, "cannot unload a program");
+            }
+        }
     }
 
     /// Hands up to `limit` records to `each`; returns how many there were.

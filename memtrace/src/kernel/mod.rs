@@ -8,9 +8,11 @@
 )]
 
 mod btf;
+mod live;
 mod load;
 pub mod procfs;
 mod targets;
 
-pub use btf::BtfError;
-pub use load::{LoadError, Options, Probes};
+pub use btf::{BtfError, TaskOffsets};
+pub use live::{Live, now};
+pub use load::{Emission, LoadError, Options, Probes, TRACEPOINTS};

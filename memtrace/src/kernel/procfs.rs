@@ -1,1 +1,278 @@
-//! proc
+//! What `/proc` knows of processes, threads and sockets.
+//!
+//! Owns the reading of `/proc`. A process can vanish at any moment: what can't be read any more is left out. Must
+//! not know why anybody asks.
+
+use std::collections::{HashMap, HashSet};
+
+use memtrace_common::{FaultCount, Fd, Tgid, Tid};
+use procfs::{
+    net::{TcpState, UnixState},
+    process::{FDTarget, MMapPath, Process, Stat, StatFlags},
+};
+
+use crate::event::Socket;
+
+/// The inode of the initial pid namespace (`PROC_PID_INIT_INO`, `include/linux/proc_ns.h`).
+const INITIAL_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
+const ZOMBIE: char = 'Z';
+
+/// A process as a target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Its id.
+    pub tgid: Tgid,
+    /// Its `comm`.
+    pub comm: String,
+    /// A thread of the kernel's own: it has no address space.
+    pub is_kernel_thread: bool,
+    /// It has ended and waits for its parent.
+    pub is_zombie: bool,
+    /// Its parent.
+    pub parent: Tgid,
+}
+
+/// Looks a process up.
+pub fn process(tgid: Tgid) -> Option<Found> {
+    open(tgid)?.stat().ok().map(|stat| found(&stat))
+}
+
+/// All processes.
+pub fn processes() -> Vec<Found> {
+    let Ok(all) = procfs::process::all_processes() else {
+        return Vec::new();
+    };
+    all.flatten()
+        .filter_map(|p| p.stat().ok())
+        .map(|stat| found(&stat))
+        .collect()
+}
+
+/// Processes whose `comm`, or whose executable's base name, is `name`.
+pub fn named(name: &str) -> Vec<Tgid> {
+    let is_named = |found: &Found| {
+        found.comm == name
+            || open(found.tgid)
+                .and_then(|p| p.exe().ok())
+                .is_some_and(|exe| exe.file_name().is_some_and(|base| base == name))
+    };
+    processes()
+        .into_iter()
+        .filter(|p| !p.is_zombie && is_named(p))
+        .map(|p| p.tgid)
+        .collect()
+}
+
+/// Processes that have a socket which listens on this TCP port, in whatever network namespace they are.
+pub fn listening_on(port: u16) -> Vec<Tgid> {
+    let mut listeners = Namespaces::default();
+    let mut hit = Vec::new();
+    let Ok(all) = procfs::process::all_processes() else {
+        return hit;
+    };
+    for process in all.flatten() {
+        let Some(sockets) = listeners.of(&process) else {
+            continue;
+        };
+        let inodes: HashSet<u64> = sockets
+            .tcp
+            .iter()
+            .filter(|(_, s)| s.listens && s.local_port == port)
+            .map(|(&inode, _)| inode)
+            .collect();
+        if inodes.is_empty() {
+            continue;
+        }
+        let Ok(fds) = process.fd() else { continue };
+        if fds
+            .flatten()
+            .any(|fd| matches!(fd.target, FDTarget::Socket(inode) if inodes.contains(&inode)))
+        {
+            hit.extend(u32::try_from(process.pid()).map(Tgid));
+        }
+    }
+    hit
+}
+
+/// A process's threads and their fault counters.
+pub fn threads(tgid: Tgid) -> Vec<(Tid, FaultCount)> {
+    let Some(tasks) = open(tgid).and_then(|p| p.tasks().ok()) else {
+        return Vec::new();
+    };
+    tasks
+        .flatten()
+        .filter_map(|task| {
+            let stat = task.stat().ok()?;
+            Some((
+                Tid(u32::try_from(task.tid).ok()?),
+                FaultCount {
+                    minor: stat.minflt,
+                    major: stat.majflt,
+                },
+            ))
+        })
+        .collect()
+}
+
+/// The end of a process's heap: where its break is, to the page.
+pub fn heap_end(tgid: Tgid) -> Option<u64> {
+    let maps = open(tgid)?.maps().ok()?;
+    maps.into_iter()
+        .find(|map| map.pathname == MMapPath::Heap)
+        .map(|map| map.address.1)
+}
+
+/// Whether a process holds an `io_uring`.
+pub fn has_io_uring(tgid: Tgid) -> bool {
+    let Some(fds) = open(tgid).and_then(|p| p.fd().ok()) else {
+        return false;
+    };
+    fds.flatten()
+        .any(|fd| matches!(fd.target, FDTarget::AnonInode(name) if name.contains("io_uring")))
+}
+
+/// A process's sockets.
+pub fn sockets(tgid: Tgid) -> Vec<(Fd, Socket)> {
+    let Some(process) = open(tgid) else {
+        return Vec::new();
+    };
+    let Some(sockets) = Sockets::read(&process) else {
+        return Vec::new();
+    };
+    let Ok(fds) = process.fd() else { return Vec::new() };
+    fds.flatten()
+        .filter_map(|fd| match fd.target {
+            FDTarget::Socket(inode) => Some((Fd(fd.fd), sockets.classify(inode)?)),
+            _ => None,
+        })
+        .collect()
+}
+
+/// One of a process's sockets.
+pub fn socket(tgid: Tgid, fd: Fd) -> Option<Socket> {
+    let process = open(tgid)?;
+    match process.fd_from_fd(fd.0).ok()?.target {
+        FDTarget::Socket(inode) => Sockets::read(&process)?.classify(inode),
+        _ => None,
+    }
+}
+
+/// Whether this process sees all of the host's processes under the ids that the kernel itself gives them. A probe
+/// knows no others.
+pub fn is_in_initial_pid_namespace() -> bool {
+    Process::myself()
+        .and_then(|me| me.namespaces())
+        .ok()
+        .and_then(|ns| ns.0.get(std::ffi::OsStr::new("pid")).map(|ns| ns.identifier))
+        .is_none_or(|inode| inode == INITIAL_PID_NAMESPACE)
+}
+
+fn open(Tgid(tgid): Tgid) -> Option<Process> {
+    Process::new(i32::try_from(tgid).ok()?).ok()
+}
+
+fn found(stat: &Stat) -> Found {
+    Found {
+        tgid: Tgid(stat.pid.unsigned_abs()),
+        comm: stat.comm.clone(),
+        is_kernel_thread: stat.flags().is_ok_and(|f| f.contains(StatFlags::PF_KTHREAD)),
+        is_zombie: stat.state == ZOMBIE,
+        parent: Tgid(stat.ppid.unsigned_abs()),
+    }
+}
+
+/// The sockets of one network namespace, by inode.
+struct Sockets {
+    tcp: HashMap<u64, Tcp>,
+    unix: HashMap<u64, Unix>,
+    listening_ports: HashSet<u16>,
+}
+
+struct Tcp {
+    local_port: u16,
+    listens: bool,
+}
+
+struct Unix {
+    /// Bound to a path, as a listener and the connections that it accepts are, and a client is not.
+    is_bound: bool,
+    is_connected: bool,
+}
+
+impl Sockets {
+    fn read(process: &Process) -> Option<Self> {
+        let tcp: HashMap<u64, Tcp> = process
+            .tcp()
+            .ok()?
+            .into_iter()
+            .chain(process.tcp6().unwrap_or_default())
+            .map(|entry| {
+                let listens = entry.state == TcpState::Listen;
+                (
+                    entry.inode,
+                    Tcp {
+                        local_port: entry.local_address.port(),
+                        listens,
+                    },
+                )
+            })
+            .collect();
+        let unix = process
+            .unix()
+            .unwrap_or_default()
+            .into_iter()
+            .map(|entry| {
+                let is_connected = entry.state == UnixState::CONNECTED;
+                (
+                    entry.inode,
+                    Unix {
+                        is_bound: entry.path.is_some(),
+                        is_connected,
+                    },
+                )
+            })
+            .collect();
+        let listening_ports = tcp.values().filter(|s| s.listens).map(|s| s.local_port).collect();
+        Some(Self {
+            tcp,
+            unix,
+            listening_ports,
+        })
+    }
+
+    /// A connection came in if somebody listens on its local port, and went out if nobody does.
+    fn classify(&self, inode: u64) -> Option<Socket> {
+        if let Some(tcp) = self.tcp.get(&inode) {
+            let port = Some(tcp.local_port);
+            return Some(
+                match (tcp.listens, self.listening_ports.contains(&tcp.local_port)) {
+                    (true, _) => Socket::Listener { port },
+                    (false, true) => Socket::Inbound { port },
+                    (false, false) => Socket::Outbound,
+                },
+            );
+        }
+        self.unix
+            .get(&inode)
+            .map(|unix| match (unix.is_bound, unix.is_connected) {
+                (true, true) => Socket::Inbound { port: None },
+                (true, false) => Socket::Listener { port: None },
+                (false, _) => Socket::Outbound,
+            })
+    }
+}
+
+/// Sockets by network namespace, read once each.
+#[derive(Default)]
+struct Namespaces(HashMap<u64, Option<Sockets>>);
+
+impl Namespaces {
+    fn of(&mut self, process: &Process) -> Option<&Sockets> {
+        let namespaces = process.namespaces().ok()?;
+        let net = namespaces.0.get(std::ffi::OsStr::new("net"))?.identifier;
+        self.0
+            .entry(net)
+            .or_insert_with(|| Sockets::read(process))
+            .as_ref()
+    }
+}

@@ -69,8 +69,10 @@ impl Targets {
 
     fn slot(&self, Tgid(tgid): Tgid) -> Option<&AtomicU8> {
         let index = usize::try_from(tgid).ok().filter(|&i| i < LEN)?;
-        // SAFETY: within the mapping by the test above, which lives as long as `self`; any byte is an `AtomicU8`.
-        Some(unsafe { self.table.add(index).as_ref() })
+        // SAFETY: within the mapping by the test above.
+        let slot = unsafe { self.table.add(index) };
+        // SAFETY: the mapping lives as long as `self`, and any byte is an `AtomicU8`.
+        Some(unsafe { slot.as_ref() })
     }
 }
 

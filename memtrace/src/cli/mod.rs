@@ -1,0 +1,81 @@
+//! The command line: what was asked for, done.
+//!
+//! Owns the edges of the program: arguments, terminal, files, signals, exit statuses. Must not know BPF or HTTP.
+
+mod args;
+mod failure;
+mod held;
+mod output;
+mod remedy;
+mod run;
+mod target;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::{Parser as _, error::ErrorKind};
+use tracing_subscriber::EnvFilter;
+
+use self::{
+    args::{Cli, Verb},
+    failure::Failure,
+};
+
+/// The whole program.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    if let Some(Verb::Hold(args)) = &cli.command {
+        return held::hold(args);
+    }
+    log_to_stderr(cli.live.quiet, cli.live.verbose);
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(why) => {
+            return Failure::new("cannot start", why, "see whether this system can open more files").report();
+        }
+    };
+    let result = runtime.block_on(async {
+        match &cli.command {
+            Some(Verb::Hold(_)) | None => run::live(&cli.live).await,
+        }
+    });
+    // Whatever still waits (for a reader who stalls, say) is not waited for.
+    runtime.shutdown_background();
+    result.unwrap_or_else(|failure| failure.report())
+}
+
+/// Help and version go where they should; anything else is a usage error, in two lines.
+fn usage(error: &clap::Error) -> ExitCode {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        // Nobody is left to tell if this cannot be printed.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let text = error.render().to_string();
+    let why = text
+        .split("\n\n")
+        .next()
+        .unwrap_or_default()
+        .trim_start_matches("error: ")
+        .to_owned();
+    Failure::new("usage", why, "`memtrace --help` lists targets and options").report()
+}
+
+fn log_to_stderr(quiet: bool, verbose: u8) {
+    let level = match (quiet, verbose) {
+        (true, _) => "error",
+        (false, 0) => "warn",
+        (false, 1) => "info",
+        (false, _) => "debug",
+    };
+    let filter = EnvFilter::try_from_env("MEMTRACE_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(terminal::log_is_coloured())
+        .without_time()
+        .init();
+}

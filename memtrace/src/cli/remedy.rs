@@ -1,0 +1,77 @@
+//! What to do when the probes can't run.
+//!
+//! Owns the advice. Must not know how anything is loaded.
+
+use std::io::ErrorKind;
+
+use super::failure::{Failure, chain};
+use crate::kernel::LoadError;
+
+/// The first kernel with a BPF ring buffer.
+const OLDEST_KERNEL: (u32, u32) = (5, 8);
+
+/// The two lines for a load that failed.
+pub(super) fn for_load(error: &LoadError) -> Failure {
+    let release = super::terminal::kernel_release();
+    if is_older(&release) {
+        return Failure::new(
+            "cannot trace",
+            format!("kernel {release} has no BPF ring buffer"),
+            "memtrace needs Linux 5.8 or later",
+        );
+    }
+    if is_denied(error) {
+        return Failure::new(
+            "cannot trace",
+            format!("missing privilege ({})", chain(error)),
+            "run it with sudo, or give the binary CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE; `memtrace doctor` says what is missing",
+        );
+    }
+    let hint = match error {
+        LoadError::Btf(_) => {
+            "memtrace needs a kernel with CONFIG_DEBUG_INFO_BTF, as all big distributions have"
+        }
+        LoadError::Foreign(_) | LoadError::Object { .. } => {
+            "unset MEMTRACE_BPF_OBJECT, or rebuild with `cargo xtask bpf`"
+        }
+        _ => "`memtrace doctor` says what this kernel can do",
+    };
+    Failure::new("cannot trace", chain(error), hint)
+}
+
+fn is_older(release: &str) -> bool {
+    let mut numbers = release.split(['.', '-']).map_while(|n| n.parse::<u32>().ok());
+    match (numbers.next(), numbers.next()) {
+        (Some(major), Some(minor)) => (major, minor) < OLDEST_KERNEL,
+        _ => false,
+    }
+}
+
+fn is_denied(error: &LoadError) -> bool {
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = cause {
+        if error
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|e| e.kind() == ErrorKind::PermissionDenied)
+        {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_before_the_ring_buffer_are_told() {
+        for old in ["5.7.19", "5.4.0-42-generic", "4.19.0-20-amd64", "3.10.0-1160.el7"] {
+            assert!(is_older(old), "{old}");
+        }
+        for new in ["5.8.0", "5.10.0-32-cloud-amd64", "6.18.44", "7.2-rc1"] {
+            assert!(!is_older(new), "{new}");
+        }
+    }
+}

@@ -1,0 +1,375 @@
+//! A live run, from attaching to the summary.
+//!
+//! Owns the loop: poll the ring, feed the pipeline, pass on what is done, and notice why to stop. Must not know
+//! what events mean or how a report looks.
+
+use std::{
+    path::PathBuf,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    process::Child,
+    signal::unix::{Signal, SignalKind, signal},
+    time::MissedTickBehavior,
+};
+
+use super::{
+    args::LiveArgs,
+    failure::{FAILED, Failure, INCONCLUSIVE},
+    output::{Output, Written},
+    remedy,
+    target::Target,
+    terminal,
+};
+use crate::{
+    event::{Event, Notice},
+    kernel::{Live, Options, procfs},
+    ledger::{
+        entry::{Request, Summary, Target as Traced},
+        route::Routing,
+        spread::Routes,
+    },
+    pipeline::{Config, Directive, Outcome, Pipeline},
+    report::{Reporter, view::View},
+};
+
+/// How often the ring is looked at. The probes never wake memtrace: a wake-up costs more than a fault.
+const TICK: Duration = Duration::from_millis(5);
+/// How often what needs `/proc` or a system call is done: new members of the target, the dead, losses.
+const CHORES: Duration = Duration::from_millis(100);
+/// How long a command that memtrace started may take to end when it is told to.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Runs `memtrace [TARGET]`.
+pub(super) async fn live(args: &LiveArgs) -> Result<ExitCode, Failure> {
+    let mut signals = Signals::new()?;
+    let output = Output::open(args.report.output.as_deref())?;
+    let mut target = Target::find(&args.target)?;
+    let mut run = Run::attach(args, &target, output)?;
+    let mut child = match target.held.take() {
+        Some(held) => Some(held.release().await?),
+        None => None,
+    };
+    let why = run.until_over(args, &target, &mut child, &mut signals).await?;
+    let status = match (why, child.as_mut()) {
+        (Stop::CommandEnded(status), _) => Some(status),
+        (_, Some(child)) => {
+            run.stop_probes()?;
+            end(child).await;
+            None
+        }
+        _ => None,
+    };
+    run.finish(args, status, &mut signals).await
+}
+
+/// Why a run is over.
+enum Stop {
+    /// COMMAND ended, with this status.
+    CommandEnded(i32),
+    /// The user, the clock, the count of requests, the target's end, or a reader who left.
+    Enough,
+}
+
+struct Run {
+    live: Option<Live>,
+    pipeline: Pipeline,
+    reporter: Reporter,
+    routes: Routes,
+    output: Output,
+    began: Instant,
+}
+
+impl Run {
+    fn attach(args: &LiveArgs, target: &Target, output: Output) -> Result<Self, Failure> {
+        let options = Options {
+            ring_bytes: args.buffer,
+            follow: target.follows(),
+            comm: target.comm(),
+            cgroup: target.cgroup(),
+            kernel_log: args.verbose > 1,
+        };
+        let routing = Routing::new(args.report.route.clone(), args.report.query);
+        let config = Config {
+            routing,
+            port: args.target.port,
+            requests: args.requests,
+        };
+        let mut pipeline = Pipeline::new(config);
+        let mut live =
+            Live::attach(&options, |event| pipeline.feed(event)).map_err(|e| remedy::for_load(&e))?;
+        let mut threads = 0;
+        let mut first = None;
+        let mut count = 0;
+        // What joins the target while it is being adopted is found on the second look.
+        for _ in 0..2 {
+            for tgid in target.processes() {
+                let of_this = live.adopt(tgid, |event| pipeline.feed(event));
+                if of_this > 0 {
+                    first.get_or_insert(tgid);
+                    threads += of_this;
+                    count += 1;
+                }
+            }
+        }
+        let view = View {
+            min_faults: args.report.min_faults,
+            sort: args.report.sort,
+            only: args.report.only.clone(),
+        };
+        let table = terminal::table_options(args.report.output.is_some());
+        let mut run = Self {
+            live: Some(live),
+            pipeline,
+            routes: Routes::new(),
+            output,
+            began: Instant::now(),
+            reporter: Reporter::new(args.report.format, view, table),
+        };
+        let mut opening = Vec::new();
+        run.reporter.open(&mut opening);
+        run.output.send(opening);
+        announce(args, first, count, threads);
+        Ok(run)
+    }
+
+    /// The loop.
+    async fn until_over(
+        &mut self,
+        args: &LiveArgs,
+        target: &Target,
+        child: &mut Option<Child>,
+        signals: &mut Signals,
+    ) -> Result<Stop, Failure> {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut chores = Instant::now();
+        loop {
+            let ended = async {
+                match child.as_mut() {
+                    Some(child) => child.wait().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = signals.any() => return Ok(Stop::Enough),
+                status = ended => return Ok(Stop::CommandEnded(status.map_or(i32::from(FAILED), command_status))),
+                _ = tick.tick() => {}
+            }
+            while self.pump() {}
+            if self.output.is_closed()
+                || args.requests.is_some_and(|n| self.pipeline.listed() >= n)
+                || args.duration.is_some_and(|d| self.began.elapsed() >= d)
+            {
+                return Ok(Stop::Enough);
+            }
+            if chores.elapsed() >= CHORES {
+                chores = Instant::now();
+                if self.do_chores(target)? && child.is_none() {
+                    return Ok(Stop::Enough);
+                }
+            }
+        }
+    }
+
+    /// Returns whether nobody is left to trace.
+    fn do_chores(&mut self, target: &Target) -> Result<bool, Failure> {
+        let Some(live) = &mut self.live else {
+            return Ok(true);
+        };
+        let pipeline = &mut self.pipeline;
+        live.flush_log();
+        live.tell_losses(|event| pipeline.feed(event))
+            .map_err(|e| remedy::for_load(&e))?;
+        if target.may_grow() {
+            for tgid in target.processes() {
+                live.adopt(tgid, |event| pipeline.feed(event));
+            }
+        }
+        self.output.push();
+        // Those that are named may come back.
+        Ok(live.running().next().is_none() && !target.may_return())
+    }
+
+    /// Takes what the ring has. Returns whether there may be more.
+    fn pump(&mut self) -> bool {
+        let Some(live) = &mut self.live else { return false };
+        let pipeline = &mut self.pipeline;
+        let more = live.pump(|event| pipeline.feed(event));
+        for directive in pipeline.take_directives() {
+            match directive {
+                Directive::Ignore(tgid, fd) => live.ignore(tgid, fd),
+            }
+        }
+        let done = pipeline.take_done();
+        self.report(&done);
+        more
+    }
+
+    fn report(&mut self, done: &[Request]) {
+        let mut bytes = Vec::new();
+        for request in done {
+            self.routes.push(request);
+            self.reporter.request(request, &mut bytes);
+        }
+        self.output.send(bytes);
+    }
+
+    /// From here on nothing that happens is part of the run.
+    fn stop_probes(&mut self) -> Result<(), Failure> {
+        if let Some(live) = self.live.take() {
+            let pipeline = &mut self.pipeline;
+            live.finish(|event| pipeline.feed(event))
+                .map_err(|e| remedy::for_load(&e))?;
+        }
+        Ok(())
+    }
+
+    /// The summary, and the exit status that it calls for.
+    async fn finish(
+        mut self,
+        args: &LiveArgs,
+        command_status: Option<i32>,
+        signals: &mut Signals,
+    ) -> Result<ExitCode, Failure> {
+        self.stop_probes()?;
+        if self.output.dropped() > 0 {
+            let note = format!(
+                "{} pieces of this report were dropped: its reader stalled",
+                self.output.dropped()
+            );
+            self.pipeline.feed(Event::Notice(Notice::Note(note)));
+        }
+        let outcome = std::mem::replace(&mut self.pipeline, Pipeline::new(Config::default())).finish();
+        self.report(&outcome.requests);
+        let conclusive = outcome.books.balanced && outcome.lost.records() == 0 && self.output.dropped() == 0;
+        let mut summary = summary(outcome, command_status);
+        summary.notes.extend(self.routes.note());
+        let mut bytes = Vec::new();
+        self.reporter.close(&self.routes.finish(), &summary, &mut bytes);
+        self.output.send(bytes);
+        let path = args.report.output.clone();
+        written(self.output, path, signals).await?;
+        Ok(match command_status {
+            _ if !conclusive => ExitCode::from(INCONCLUSIVE),
+            Some(status) => ExitCode::from(u8::try_from(status).unwrap_or(u8::MAX)),
+            None => ExitCode::SUCCESS,
+        })
+    }
+}
+
+/// Waits for the writer, or for the user to lose patience with whoever reads.
+async fn written(output: Output, path: Option<PathBuf>, signals: &mut Signals) -> Result<(), Failure> {
+    let writing = tokio::task::spawn_blocking(move || output.finish());
+    let written = tokio::select! {
+        written = writing => written.unwrap_or(Written::ReaderGone),
+        () = signals.any() => {
+            // The thread still waits for the reader: leave it to the kernel.
+            std::process::exit(i32::from(INCONCLUSIVE));
+        }
+    };
+    match written {
+        Written::Whole | Written::ReaderGone => Ok(()),
+        Written::Failed(why) => {
+            let where_to = path.map_or("standard output".to_owned(), |p| p.display().to_string());
+            let hint = "make room or name another file with -o; nothing was left behind";
+            Err(Failure::inconclusive(
+                format!("cannot write the report to {where_to}"),
+                why,
+                hint,
+            ))
+        }
+    }
+}
+
+fn summary(outcome: Outcome, command_status: Option<i32>) -> Summary {
+    Summary {
+        requests: outcome.listed,
+        other_requests: outcome.others,
+        elapsed_ns: outcome.elapsed.0,
+        books: outcome.books,
+        unattributed: outcome.unattributed,
+        lost: outcome.lost,
+        target: Traced {
+            pids: outcome.pids,
+            comm: outcome.comm,
+        },
+        command_status,
+        notes: outcome.notes,
+        kernel: terminal::kernel_release(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+/// The line that scripts wait for.
+#[expect(
+    clippy::print_stderr,
+    reason = "the contract's line, which `-q` does not silence"
+)]
+fn announce(args: &LiveArgs, first: Option<memtrace_common::Tgid>, processes: usize, threads: usize) {
+    let name = match (&args.target.command.first(), first.and_then(procfs::process)) {
+        (Some(command), _) => command.to_string_lossy().into_owned(),
+        (None, Some(found)) => found.comm,
+        (None, None) => "a target that is gone".to_owned(),
+    };
+    let pid = first.map_or(0, |t| t.0);
+    let who = match processes {
+        0 | 1 => format!("pid {pid}, {threads} threads"),
+        n => format!("pid {pid} and {} more, {threads} threads", n - 1),
+    };
+    let port = args
+        .target
+        .port
+        .map_or(String::new(), |p| format!(" on port {p}"));
+    let release = terminal::kernel_release();
+    eprintln!("memtrace: tracing {name} ({who}){port}, kernel {release}, Ctrl-C to stop");
+}
+
+/// 128 + N for signal N, as shells have it.
+fn command_status(status: std::process::ExitStatus) -> i32 {
+    use std::os::unix::process::ExitStatusExt as _;
+    status
+        .code()
+        .or_else(|| status.signal().map(|n| 128 + n))
+        .unwrap_or(i32::from(FAILED))
+}
+
+/// Ends a command that memtrace started and that runs on.
+async fn end(child: &mut Child) {
+    if let Some(pid) = child.id().and_then(|id| i32::try_from(id).ok()) {
+        // It may have ended by itself.
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM);
+    }
+    if tokio::time::timeout(GRACE, child.wait()).await.is_err() {
+        tracing::warn!("the command did not end when told to; killing it");
+        let _ = child.kill().await;
+    }
+}
+
+/// Ctrl-C and SIGTERM.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Failure> {
+        let on = |kind| {
+            signal(kind).map_err(|why| Failure::new("cannot catch signals", why, "please report this"))
+        };
+        Ok(Self {
+            interrupt: on(SignalKind::interrupt())?,
+            terminate: on(SignalKind::terminate())?,
+        })
+    }
+
+    async fn any(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}

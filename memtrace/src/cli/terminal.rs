@@ -1,0 +1,43 @@
+//! What the report has to know of its surroundings: the terminal, the clock, the kernel's name.
+//!
+//! Owns these look-ups, so that reports stay pure.
+
+use std::{fs::File, io::IsTerminal as _, os::fd::AsFd as _};
+
+use jiff::{Timestamp, tz::TimeZone};
+
+use crate::{
+    kernel,
+    report::table::{TableOptions, WallClock},
+};
+
+/// For standard output, or for a file.
+pub(super) fn table_options(to_file: bool) -> TableOptions {
+    let stdout = std::io::stdout();
+    let is_terminal = !to_file && stdout.is_terminal();
+    let width = terminal_size::terminal_size_of(stdout.as_fd()).map(|(w, _)| usize::from(w.0));
+    let monotonic = i128::from(kernel::now().0);
+    TableOptions {
+        width: width.filter(|_| is_terminal),
+        // https://no-color.org: set and not empty.
+        colour: is_terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
+        wall: WallClock {
+            offset_ns: Timestamp::now().as_nanosecond() - monotonic,
+            zone: TimeZone::try_system().unwrap_or(TimeZone::UTC),
+        },
+    }
+}
+
+/// The kernel's release, as `uname -r` has it.
+pub(super) fn kernel_release() -> String {
+    rustix::system::uname().release().to_string_lossy().into_owned()
+}
+
+/// Standard error, for memtrace's own log.
+pub(super) fn log_is_coloured() -> bool {
+    File::options()
+        .write(true)
+        .open("/dev/stderr")
+        .is_ok_and(|f| f.is_terminal())
+        && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+}

@@ -1,0 +1,258 @@
+//! The live source of events: the ring, with what `/proc` has to add to it.
+//!
+//! Owns the order at both ends of a run. At the start: first the probes are told of a process, then its threads'
+//! counters are read, so that a fault is either before the reading or traced. At the end the other way round. What
+//! falls between is told apart by the counters themselves, so a busy target leaves no gap. Must not know requests.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
+
+use memtrace_common::{
+    FaultCount, Fd, Nanos, Tgid, Tid,
+    decode::Record,
+    map::{ROLE_IGNORED, ROLE_INBOUND, ROLE_OUTBOUND},
+    wire::{OP_ACCEPT, OP_CLOSE, OP_LISTEN, OP_RECV_FD, OP_SOCKET},
+};
+use rustix::time::{ClockId, clock_gettime};
+
+use super::{
+    load::{Emission, LoadError, Options, Probes},
+    procfs,
+};
+use crate::event::{Event, Notice, Socket};
+
+/// Records taken from the ring at a time, so that the rest of the program gets its turn.
+const BATCH: usize = 65_536;
+/// Longer than a fault takes, unless its thread is preempted in the middle of it.
+const FAULT_IN_FLIGHT: Duration = Duration::from_millis(2);
+/// How often the threads of a process are listed until no new one turns up.
+const SEED_ROUNDS: usize = 4;
+
+/// The probes and what is known of their targets.
+pub struct Live {
+    probes: Probes,
+    /// Traced and not known to be gone.
+    running: HashSet<Tgid>,
+    /// Listening sockets whose port has been looked up.
+    listeners: HashSet<(Tgid, Fd)>,
+    received: u64,
+    undecoded: u64,
+    told: Emission,
+}
+
+impl Live {
+    /// Loads and attaches the probes, and begins the run.
+    pub fn attach(options: &Options, mut sink: impl FnMut(Event<'_>)) -> Result<Self, LoadError> {
+        let probes = Probes::attach(options)?;
+        sink(Event::Notice(Notice::Begin { time: now() }));
+        Ok(Self {
+            probes,
+            running: HashSet::new(),
+            listeners: HashSet::new(),
+            received: 0,
+            undecoded: 0,
+            told: Emission::default(),
+        })
+    }
+
+    /// Makes a process a target and tells what it already has. Returns how many threads that are: none, and no
+    /// target, where it is gone.
+    pub fn adopt(&mut self, tgid: Tgid, mut sink: impl FnMut(Event<'_>)) -> usize {
+        let Some(found) = procfs::process(tgid).filter(|p| !p.is_zombie) else {
+            return 0;
+        };
+        if !self.running.insert(tgid) {
+            return 0;
+        }
+        // Connections first: what is read from them counts from the first moment.
+        let sockets: HashMap<Fd, Socket> = procfs::sockets(tgid).into_iter().collect();
+        for (&fd, &socket) in &sockets {
+            self.set_role(tgid, fd, socket);
+        }
+        self.probes.targets().add(tgid);
+        // A fault that began just before would complete unseen if its thread's counters were read at once.
+        std::thread::sleep(FAULT_IN_FLIGHT);
+        let brk = procfs::heap_end(tgid);
+        let io_uring = procfs::has_io_uring(tgid);
+        sink(Event::Notice(Notice::Process {
+            tgid,
+            comm: found.comm,
+            brk,
+            io_uring,
+        }));
+        // A thread that is born while they are listed announces itself in the ring, but one that was being born
+        // when the process became a target may do neither: look again.
+        let mut threads: HashMap<Tid, FaultCount> = HashMap::new();
+        for _ in 0..SEED_ROUNDS {
+            let before = threads.len();
+            for (tid, count) in procfs::threads(tgid) {
+                threads.entry(tid).or_insert_with(|| {
+                    sink(Event::Notice(Notice::Thread { tgid, tid, count }));
+                    count
+                });
+            }
+            if threads.len() == before {
+                break;
+            }
+        }
+        sink(Event::Notice(Notice::Seeded { tgid, time: now() }));
+        self.tell_sockets(tgid, sockets, sink);
+        threads.len()
+    }
+
+    /// Hands on what the ring has. Returns whether there may be more.
+    pub fn pump(&mut self, mut sink: impl FnMut(Event<'_>)) -> bool {
+        let mut undecoded = 0;
+        let mut sockets: Vec<(Tgid, Fd, Socket)> = Vec::new();
+        let (running, listeners) = (&mut self.running, &mut self.listeners);
+        let count = self.probes.drain(BATCH, |bytes| {
+            let Ok(record) = Record::decode(bytes) else {
+                undecoded += 1;
+                return;
+            };
+            if let Some((tgid, fd, socket)) = look_up(&record, listeners) {
+                sink(Event::Notice(Notice::Socket { tgid, fd, socket }));
+                sockets.push((tgid, fd, socket));
+            }
+            keep_track(&record, running);
+            sink(Event::Record(record));
+        });
+        for (tgid, fd, socket) in sockets {
+            self.set_role(tgid, fd, socket);
+        }
+        self.received += count as u64;
+        self.undecoded += undecoded;
+        count == BATCH
+    }
+
+    /// Nothing more is wanted of this descriptor.
+    pub fn ignore(&mut self, tgid: Tgid, fd: Fd) {
+        if let Err(error) = self.probes.set_role(tgid, fd, ROLE_IGNORED) {
+            tracing::debug!(%error, ?tgid, ?fd, "cannot tell the probes to ignore a descriptor");
+        }
+    }
+
+    /// Targets that are running. Those that are gone are forgotten.
+    pub fn running(&mut self) -> impl Iterator<Item = Tgid> {
+        self.running
+            .retain(|&tgid| procfs::process(tgid).is_some_and(|p| !p.is_zombie));
+        self.running.iter().copied()
+    }
+
+    /// Tells what was lost since it was last asked.
+    pub fn tell_losses(&mut self, mut sink: impl FnMut(Event<'_>)) -> Result<(), LoadError> {
+        let emission = self.probes.emission(now().0)?;
+        if emission.lost != self.told.lost {
+            sink(Event::Notice(Notice::Lost(emission.lost)));
+        }
+        self.told = emission;
+        Ok(())
+    }
+
+    /// Ends the run: reads the counters of all threads, then stops the probes, then hands on what is left.
+    pub fn finish(mut self, mut sink: impl FnMut(Event<'_>)) -> Result<(), LoadError> {
+        let time = now();
+        for &tgid in &self.running {
+            for (tid, count) in procfs::threads(tgid) {
+                sink(Event::Notice(Notice::Horizon { tid, count }));
+            }
+        }
+        sink(Event::Notice(Notice::Ending { time }));
+        self.probes.stop();
+        while self.pump(&mut sink) {}
+        self.tell_losses(&mut sink)?;
+        if self.undecoded > 0 {
+            let note = format!("{} records of the ring could not be read", self.undecoded);
+            sink(Event::Notice(Notice::Note(note)));
+        }
+        if self.told.emitted != self.received {
+            // A ring that hands on less than was put in would be a bug, here or in the kernel.
+            let note = format!(
+                "{} records were sent and {} arrived",
+                self.told.emitted, self.received
+            );
+            sink(Event::Notice(Notice::Note(note)));
+        }
+        Ok(())
+    }
+
+    /// Passes on what the probes have logged, where that was asked for.
+    pub fn flush_log(&mut self) {
+        self.probes.flush_log();
+    }
+
+    /// Tells which descriptors are sockets now. Those `before` the process became a target may have been closed, and
+    /// others made, while nobody watched.
+    fn tell_sockets(&mut self, tgid: Tgid, mut before: HashMap<Fd, Socket>, mut sink: impl FnMut(Event<'_>)) {
+        for (fd, socket) in procfs::sockets(tgid) {
+            if before.remove(&fd) != Some(socket) {
+                self.set_role(tgid, fd, socket);
+            }
+            if matches!(socket, Socket::Listener { .. }) {
+                self.listeners.insert((tgid, fd));
+            }
+            sink(Event::Notice(Notice::Socket { tgid, fd, socket }));
+        }
+        for fd in before.into_keys() {
+            self.ignore(tgid, fd);
+        }
+    }
+
+    fn set_role(&mut self, tgid: Tgid, fd: Fd, socket: Socket) {
+        let role = match socket {
+            Socket::Listener { .. } => return,
+            Socket::Inbound { .. } => ROLE_INBOUND,
+            Socket::Outbound => ROLE_OUTBOUND,
+        };
+        if let Err(error) = self.probes.set_role(tgid, fd, role) {
+            tracing::warn!(%error, ?tgid, ?fd, "cannot tell the probes of a connection: its requests are not seen");
+        }
+    }
+}
+
+/// The monotonic clock, which the probes' times are on.
+pub fn now() -> Nanos {
+    let time = clock_gettime(ClockId::Monotonic);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    Nanos(seconds * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// What a record says of a socket that only `/proc` can complete: a listener's port, a passed descriptor's nature.
+fn look_up(record: &Record<'_>, listeners: &mut HashSet<(Tgid, Fd)>) -> Option<(Tgid, Fd, Socket)> {
+    let Record::Io(io, _) = record else { return None };
+    let tgid = Tgid(io.header.tgid);
+    let fd = Fd(io.header.fd);
+    match io.header.op {
+        OP_ACCEPT | OP_LISTEN if listeners.insert((tgid, fd)) => match procfs::socket(tgid, fd)? {
+            socket @ Socket::Listener { .. } => Some((tgid, fd, socket)),
+            _ => None,
+        },
+        OP_RECV_FD => {
+            let fd = Fd(i32::try_from(io.other).ok()?);
+            procfs::socket(tgid, fd).map(|socket| (tgid, fd, socket))
+        }
+        OP_SOCKET | OP_CLOSE => {
+            listeners.remove(&(tgid, fd));
+            None
+        }
+        _ => None,
+    }
+}
+
+/// Who runs, as the records tell.
+fn keep_track(record: &Record<'_>, running: &mut HashSet<Tgid>) {
+    match record {
+        Record::Fork(fork) => {
+            running.insert(Tgid(fork.child_tgid));
+        }
+        Record::Exec(exec) => {
+            running.insert(Tgid(exec.header.tgid));
+        }
+        Record::Free(header) if header.tgid == header.tid => {
+            running.remove(&Tgid(header.tgid));
+        }
+        _ => {}
+    }
+}
