@@ -201,6 +201,8 @@ pub struct RouteFaults {
     pub minor: Spread,
     /// Major ones.
     pub major: Spread,
+    /// All of the process in each request's window: an upper bound.
+    pub in_window: Spread,
     /// Those in kernel mode.
     pub kernel_mode: Spread,
     /// Those that were not attributed directly; `None` until anything else is.

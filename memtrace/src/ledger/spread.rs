@@ -198,6 +198,7 @@ struct RouteTally {
     total: Tally<u64>,
     minor: Tally<u64>,
     major: Tally<u64>,
+    in_window: Tally<u64>,
     kernel_mode: Tally<u64>,
     causal: Tally<u64>,
     frames_allocated: Tally<u64>,
@@ -286,6 +287,7 @@ impl RouteTally {
         self.total.push(faults.total);
         self.minor.push(faults.minor);
         self.major.push(faults.major);
+        self.in_window.push(faults.in_window);
         self.kernel_mode.push(faults.kernel_mode);
         self.duration_ns.push(request.duration_ns);
         if let Some(causal) = faults.attribution.causal {
@@ -311,6 +313,7 @@ impl RouteTally {
                 total: self.total.spread(),
                 minor: self.minor.spread(),
                 major: self.major.spread(),
+                in_window: self.in_window.spread(),
                 kernel_mode: self.kernel_mode.spread(),
                 causal: self.causal.known(),
             },

@@ -12,7 +12,7 @@ use super::printable::{columns, shortened};
 const GAP: &str = "  ";
 
 /// The text column gets at least so much, at the cost of others.
-const TEXT_LEAST: usize = 16;
+const TEXT_LEAST: usize = 24;
 
 /// A column.
 #[derive(Debug)]

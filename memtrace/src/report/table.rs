@@ -140,6 +140,7 @@ impl Table {
             ("MINOR", Kind::Spare(9)),
             ("MAJOR", Kind::Spare(3)),
             ("KERNEL", Kind::Spare(6)),
+            ("IN WINDOW p50", Kind::Spare(10)),
         ];
         if rss {
             heads.push(("RSS p50", Kind::Spare(8)));
@@ -208,7 +209,7 @@ impl Live {
         let mut columns = vec![
             Column {
                 right: false,
-                ..column("TIME", 8, Kind::Spare(5))
+                ..column("TIME", 8, Kind::Spare(8))
             },
             Column {
                 right: false,
@@ -219,6 +220,7 @@ impl Live {
             column("FAULTS", 7, Kind::Needed),
             column("MAJOR", 5, Kind::Spare(3)),
             column("KERNEL", 6, Kind::Spare(4)),
+            column("IN WINDOW", 9, Kind::Spare(7)),
         ];
         if rss {
             columns.push(column("RSS", 9, Kind::Spare(6)));
@@ -242,6 +244,7 @@ impl Live {
             Cell::new(count(faults.total)).styled(true, HEAD),
             Cell::new(count(faults.major)).styled(faults.major > 0, ALARM),
             Cell::new(share(faults.kernel_mode, faults.total)),
+            Cell::new(count(faults.in_window)).styled(true, FAINT),
         ];
         if self.rss {
             cells.push(Cell::new(
@@ -266,6 +269,7 @@ fn route_cells(route: &Route, rss: bool, causal: bool) -> Vec<Cell> {
         Cell::new(count(faults.minor.sum)),
         Cell::new(count(faults.major.sum)).styled(faults.major.sum > 0, ALARM),
         Cell::new(share(faults.kernel_mode.sum, faults.total.sum)),
+        Cell::new(count(faults.in_window.p50)).styled(true, FAINT),
     ];
     if rss {
         cells.push(Cell::new(
