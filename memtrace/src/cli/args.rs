@@ -38,6 +38,8 @@ pub(super) struct Cli {
 /// What to do other than tracing live.
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
+    /// What this kernel and this user can do, line by line, with a remedy for each `no`.
+    Doctor(DoctorArgs),
     /// Holds a command until it is told to run it.
     #[command(hide = true)]
     Hold(HoldArgs),
@@ -119,6 +121,14 @@ pub(super) struct ReportArgs {
     /// Keep query strings.
     #[arg(long)]
     pub query: bool,
+}
+
+/// `memtrace doctor [--pid PID]`
+#[derive(Args, Debug)]
+pub(super) struct DoctorArgs {
+    /// What a run would see of this process, too.
+    #[arg(long, value_name = "PID", value_parser = tgid)]
+    pub(super) pid: Option<Tgid>,
 }
 
 /// The helper that a COMMAND begins as.

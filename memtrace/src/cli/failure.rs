@@ -41,6 +41,11 @@ impl Failure {
         }
     }
 
+    /// What to do.
+    pub(super) fn hint(&self) -> &str {
+        &self.hint
+    }
+
     /// Prints the two lines; the exit status.
     #[expect(clippy::print_stderr, reason = "the contract's two lines")]
     pub(super) fn report(&self) -> ExitCode {

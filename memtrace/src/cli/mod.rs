@@ -3,6 +3,7 @@
 //! Owns the edges of the program: arguments, terminal, files, signals, exit statuses. Must not know BPF or HTTP.
 
 mod args;
+mod doctor;
 mod failure;
 mod held;
 mod output;
@@ -39,6 +40,7 @@ pub fn main() -> ExitCode {
     };
     let result = runtime.block_on(async {
         match &cli.command {
+            Some(Verb::Doctor(args)) => doctor::doctor(args),
             Some(Verb::Hold(_)) | None => run::live(&cli.live).await,
         }
     });

@@ -8,7 +8,7 @@ use super::failure::{Failure, chain};
 use crate::kernel::LoadError;
 
 /// The first kernel with a BPF ring buffer.
-const OLDEST_KERNEL: (u32, u32) = (5, 8);
+pub(super) const OLDEST_KERNEL: (u32, u32) = (5, 8);
 
 /// The two lines for a load that failed.
 pub(super) fn for_load(error: &LoadError) -> Failure {
@@ -39,7 +39,8 @@ pub(super) fn for_load(error: &LoadError) -> Failure {
     Failure::new("cannot trace", chain(error), hint)
 }
 
-fn is_older(release: &str) -> bool {
+/// Whether a release is of a kernel before that.
+pub(super) fn is_older(release: &str) -> bool {
     let mut numbers = release.split(['.', '-']).map_while(|n| n.parse::<u32>().ok());
     match (numbers.next(), numbers.next()) {
         (Some(major), Some(minor)) => (major, minor) < OLDEST_KERNEL,

@@ -136,35 +136,9 @@ pub struct Emission {
 impl Probes {
     /// Loads and attaches. No process is a target yet.
     pub fn attach(options: &Options) -> Result<Self, LoadError> {
-        let task = TaskOffsets::of_this_kernel()?;
-        let object = object()?;
-        let comm = options.comm.unwrap_or_default();
-        let follow = u8::from(options.follow);
-        let (cgroup_id, cgroup_level) = options.cgroup.unwrap_or_default();
-        let log_level: u8 = if options.kernel_log { u8::MAX } else { 0 };
-        let mut ebpf = EbpfLoader::new()
-            .btf(None)
-            .map_max_entries("RING", options.ring_bytes)
-            .override_global("TASK_MIN_FLT", &task.min_flt, true)
-            .override_global("TASK_MAJ_FLT", &task.maj_flt, true)
-            .override_global("TASK_PID", &task.pid, true)
-            .override_global("TASK_TGID", &task.tgid, true)
-            .override_global("FOLLOW", &follow, true)
-            .override_global("COMM", &comm, true)
-            .override_global("CGROUP_ID", &cgroup_id, true)
-            .override_global("CGROUP_LEVEL", &cgroup_level, true)
-            .override_global("AYA_LOG_LEVEL", &log_level, false)
-            .load(&object)
-            .map_err(|e| LoadError::Maps(Box::new(e)))?;
+        let mut ebpf = make_maps(options)?;
         for name in TRACEPOINTS {
-            let program: &mut RawTracePoint = ebpf
-                .program_mut(name)
-                .and_then(|p| p.try_into().ok())
-                .ok_or(LoadError::Foreign(name))?;
-            program.load().map_err(|e| LoadError::Program {
-                name,
-                source: Box::new(e),
-            })?;
+            load(&mut ebpf, name)?;
         }
         let targets = match take(&mut ebpf, "TARGETS")? {
             Map::Array(data) => {
@@ -186,15 +160,7 @@ impl Probes {
             ebpf,
         };
         for name in TRACEPOINTS {
-            let program: &mut RawTracePoint = probes
-                .ebpf
-                .program_mut(name)
-                .and_then(|p| p.try_into().ok())
-                .ok_or(LoadError::Foreign(name))?;
-            program.attach(name).map_err(|e| LoadError::Attach {
-                name,
-                source: Box::new(e),
-            })?;
+            attach(&mut probes.ebpf, name)?;
         }
         Ok(probes)
     }
@@ -292,6 +258,71 @@ impl Probes {
             },
         })
     }
+}
+
+/// Makes the maps, then loads and attaches each program alone, and takes all back.
+pub(super) fn try_each() -> Result<Vec<(&'static str, Result<(), LoadError>)>, LoadError> {
+    let options = Options {
+        ring_bytes: 1 << 20,
+        follow: true,
+        comm: None,
+        cgroup: None,
+        kernel_log: false,
+    };
+    let mut ebpf = make_maps(&options)?;
+    Ok(TRACEPOINTS
+        .into_iter()
+        .map(|name| (name, load(&mut ebpf, name).and_then(|()| attach(&mut ebpf, name))))
+        .collect())
+}
+
+/// Makes the maps, and sets what the programs take for constants.
+fn make_maps(options: &Options) -> Result<Ebpf, LoadError> {
+    let task = TaskOffsets::of_this_kernel()?;
+    let object = object()?;
+    let comm = options.comm.unwrap_or_default();
+    let follow = u8::from(options.follow);
+    let (cgroup_id, cgroup_level) = options.cgroup.unwrap_or_default();
+    let log_level: u8 = if options.kernel_log { u8::MAX } else { 0 };
+    EbpfLoader::new()
+        .btf(None)
+        .map_max_entries("RING", options.ring_bytes)
+        .override_global("TASK_MIN_FLT", &task.min_flt, true)
+        .override_global("TASK_MAJ_FLT", &task.maj_flt, true)
+        .override_global("TASK_PID", &task.pid, true)
+        .override_global("TASK_TGID", &task.tgid, true)
+        .override_global("FOLLOW", &follow, true)
+        .override_global("COMM", &comm, true)
+        .override_global("CGROUP_ID", &cgroup_id, true)
+        .override_global("CGROUP_LEVEL", &cgroup_level, true)
+        .override_global("AYA_LOG_LEVEL", &log_level, false)
+        .load(&object)
+        .map_err(|e| LoadError::Maps(Box::new(e)))
+}
+
+/// Has the verifier look at a program.
+fn load(ebpf: &mut Ebpf, name: &'static str) -> Result<(), LoadError> {
+    program(ebpf, name)?.load().map_err(|source| LoadError::Program {
+        name,
+        source: Box::new(source),
+    })
+}
+
+/// Attaches it to the tracepoint of the same name.
+fn attach(ebpf: &mut Ebpf, name: &'static str) -> Result<(), LoadError> {
+    match program(ebpf, name)?.attach(name) {
+        Ok(_) => Ok(()),
+        Err(source) => Err(LoadError::Attach {
+            name,
+            source: Box::new(source),
+        }),
+    }
+}
+
+fn program<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut RawTracePoint, LoadError> {
+    ebpf.program_mut(name)
+        .and_then(|p| p.try_into().ok())
+        .ok_or(LoadError::Foreign(name))
 }
 
 /// The committed object, or the one that `MEMTRACE_BPF_OBJECT` names: how a rebuilt object is tried before it is

@@ -8,6 +8,7 @@
 )]
 
 mod btf;
+pub mod features;
 mod live;
 mod load;
 pub mod procfs;

@@ -1,0 +1,390 @@
+//! `memtrace doctor`: what this kernel and this user can do, line by line, with a remedy for each `no`.
+//!
+//! Owns the wording and the verdicts. Must not know how anything is found out; `kernel::features` does.
+
+use std::{fmt::Write as _, process::ExitCode};
+
+use memtrace_common::Tgid;
+
+use super::{
+    args::DoctorArgs,
+    failure::{FAILED, Failure, chain},
+    remedy::{self, OLDEST_KERNEL},
+    terminal,
+};
+use crate::kernel::{
+    LoadError,
+    features::{self, CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN, CAP_SYS_PTRACE, Capability, Visibility},
+    procfs,
+};
+
+/// How wide the lines may be.
+const WIDTH: usize = 100;
+
+/// What was found out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Finding {
+    verdict: Verdict,
+    subject: String,
+    what: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Verdict {
+    Ok,
+    /// Something is lost: this.
+    Limited(String),
+    /// It does not work; this mends it.
+    No(String),
+}
+
+fn ok(subject: &str, what: impl Into<String>) -> Finding {
+    Finding {
+        verdict: Verdict::Ok,
+        subject: subject.to_owned(),
+        what: what.into(),
+    }
+}
+
+fn limited(subject: &str, what: impl Into<String>, lost: impl Into<String>) -> Finding {
+    Finding {
+        verdict: Verdict::Limited(lost.into()),
+        ..ok(subject, what)
+    }
+}
+
+fn no(subject: &str, what: impl Into<String>, remedy: impl Into<String>) -> Finding {
+    Finding {
+        verdict: Verdict::No(remedy.into()),
+        ..ok(subject, what)
+    }
+}
+
+/// Runs `memtrace doctor`.
+#[expect(clippy::print_stdout, reason = "this is what was asked for")]
+pub(super) fn doctor(args: &DoctorArgs) -> Result<ExitCode, Failure> {
+    let mut findings = vec![kernel(&terminal::kernel_release()), btf()];
+    findings.extend(capabilities(features::has));
+    findings.extend(features::lockdown().map(|mode| lockdown(&mode)));
+    findings.extend(probes(features::try_probes()));
+    findings.extend(features::jit().map(jit));
+    findings.push(pid_namespace(procfs::is_in_initial_pid_namespace()));
+    findings.push(cgroup(features::cgroup2()));
+    if let Some(pid) = args.pid {
+        let seen = features::visibility(pid).ok_or_else(|| {
+            Failure::new(
+                format!("--pid {}", pid.0),
+                "no such process",
+                "`pgrep -a NAME` finds a process by name",
+            )
+        })?;
+        findings.extend(process(pid, &seen));
+    }
+    print!("{}", render(&findings));
+    let fine = findings.iter().all(|f| !matches!(f.verdict, Verdict::No(_)));
+    Ok(if fine {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(FAILED)
+    })
+}
+
+fn kernel(release: &str) -> Finding {
+    let (major, minor) = OLDEST_KERNEL;
+    if remedy::is_older(release) {
+        return no(
+            "kernel",
+            release,
+            format!("memtrace needs the BPF ring buffer of Linux {major}.{minor} or later"),
+        );
+    }
+    ok("kernel", format!("{release}; {major}.{minor} or later is needed"))
+}
+
+fn btf() -> Finding {
+    match features::btf() {
+        Ok(()) => ok("BTF", "the kernel says where its fault counters are"),
+        Err(error) => {
+            let remedy = "run a kernel with CONFIG_DEBUG_INFO_BTF=y, as all big distributions build them";
+            no("BTF", chain(&error), remedy)
+        }
+    }
+}
+
+fn capabilities(has: impl Fn(Capability) -> Option<bool>) -> Vec<Finding> {
+    let admin = has(CAP_SYS_ADMIN) == Some(true);
+    let grant = |names: &str| {
+        format!(
+            "run it with sudo, or: setcap {names}+ep on the memtrace binary (cap_bpf,cap_perfmon,cap_sys_ptrace in all)"
+        )
+    };
+    let loads = [(CAP_BPF, "to load the probes"), (CAP_PERFMON, "to attach them")].map(
+        |(capability, what)| match has(capability) {
+            Some(true) => ok(capability.name, what),
+            _ if admin => ok(capability.name, format!("{what}; CAP_SYS_ADMIN stands for it")),
+            Some(false) => no(
+                capability.name,
+                format!("missing: {what}"),
+                grant(&capability.name.to_lowercase()),
+            ),
+            None => limited(capability.name, "unknown", "/proc/self/status does not say"),
+        },
+    );
+    let looks = match has(CAP_SYS_PTRACE) {
+        Some(true) => ok(CAP_SYS_PTRACE.name, "to look into other users' /proc entries"),
+        _ => limited(
+            CAP_SYS_PTRACE.name,
+            "missing: to look into other users' /proc entries",
+            "only your own processes can be targets; --port and --comm find no others",
+        ),
+    };
+    loads.into_iter().chain([looks]).collect()
+}
+
+fn lockdown(mode: &str) -> Finding {
+    match mode {
+        "confidentiality" => no(
+            "lockdown",
+            "confidentiality: BPF may not read kernel memory",
+            "boot with lockdown=integrity or without lockdown",
+        ),
+        mode => ok("lockdown", mode),
+    }
+}
+
+fn probes(tried: Result<Vec<(&'static str, Result<(), LoadError>)>, LoadError>) -> Vec<Finding> {
+    let each = match tried {
+        Ok(each) => each,
+        Err(error) => {
+            return vec![no(
+                "BPF",
+                chain(&error),
+                remedy::for_load(&error).hint().to_owned(),
+            )];
+        }
+    };
+    let mut findings = vec![ok("BPF", "maps and the ring buffer can be made")];
+    for (name, result) in each {
+        findings.push(match result {
+            Ok(()) => ok(name, purpose(name)),
+            Err(error) => no(
+                name,
+                format!("{}: {}", purpose(name), chain(&error)),
+                remedy::for_load(&error).hint().to_owned(),
+            ),
+        });
+    }
+    findings
+}
+
+/// What a tracepoint is for.
+fn purpose(tracepoint: &str) -> &'static str {
+    match tracepoint {
+        "page_fault_user" => "page faults of the program's own instructions",
+        "page_fault_kernel" => "page faults inside system calls",
+        "sched_process_fork" => "new threads and children",
+        "sched_process_exec" => "new programs, and targets by name and cgroup",
+        "sched_process_exit" => "the ends of threads",
+        "sched_process_free" => "the last word on a thread's counters",
+        "sys_enter" => "closing descriptors, and waiting for events",
+        "sys_exit" => "connections, their bytes, and address-space calls",
+        _ => "a probe",
+    }
+}
+
+fn jit(on: bool) -> Finding {
+    if on {
+        return ok("BPF JIT", "on");
+    }
+    let lost = "every probe is interpreted and costs several times as much; sysctl net.core.bpf_jit_enable=1 turns it on";
+    limited("BPF JIT", "off", lost)
+}
+
+fn pid_namespace(initial: bool) -> Finding {
+    if initial {
+        return ok("pid namespace", "the host's own");
+    }
+    let remedy = "run memtrace on the host, or in a container with the host's pid namespace (--pid=host)";
+    no(
+        "pid namespace",
+        "a container's: the kernel's process ids are not visible",
+        remedy,
+    )
+}
+
+fn cgroup(mount: Option<String>) -> Finding {
+    match mount {
+        Some(path) => ok("cgroup v2", format!("at {path}")),
+        None => limited("cgroup v2", "not mounted", "--cgroup cannot be used"),
+    }
+}
+
+/// What a run would see of one process.
+fn process(pid: Tgid, seen: &Visibility) -> Vec<Finding> {
+    let subject = format!("pid {}", pid.0);
+    let grant = "run it with sudo, or give the binary CAP_SYS_PTRACE";
+    let mut findings = vec![ok(&subject, format!("{}, {} threads", seen.comm, seen.threads))];
+    if seen.is_32_bit {
+        let remedy = "memtrace knows the system calls of 64-bit programs only; faults are counted, requests are not seen";
+        findings.push(limited("its calls", "a 32-bit program", remedy));
+    }
+    findings.push(if seen.descriptors {
+        let ports = match seen.ports.as_slice() {
+            [] => "listens on no TCP port".to_owned(),
+            ports => {
+                let list: Vec<String> = ports.iter().map(u16::to_string).collect();
+                format!("listens on {}", list.join(", "))
+            }
+        };
+        ok(
+            "its sockets",
+            format!("{ports}; {} clients' connections are open", seen.connections),
+        )
+    } else {
+        no("its sockets", "its descriptors cannot be listed", grant)
+    });
+    findings.push(if seen.maps {
+        ok("its memory", "its mappings can be read")
+    } else {
+        no("its memory", "its mappings cannot be read", grant)
+    });
+    if let Some(library) = &seen.tls {
+        findings.push(limited(
+            "TLS",
+            format!("{library} is mapped"),
+            "requests inside TLS connections are not seen; put memtrace on the server behind the TLS proxy",
+        ));
+    }
+    if seen.io_uring {
+        findings.push(limited(
+            "io_uring",
+            "in use",
+            "what is read and written that way is not seen",
+        ));
+    }
+    findings
+}
+
+/// Verdict, subject, what; below it, what is lost or what to do.
+fn render(findings: &[Finding]) -> String {
+    let wide = findings.iter().map(|f| f.subject.len()).max().unwrap_or(0);
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    for Finding {
+        verdict,
+        subject,
+        what,
+    } in findings
+    {
+        let (word, below) = match verdict {
+            Verdict::Ok => ("ok", None),
+            Verdict::Limited(lost) => ("limited", Some(format!("lost: {lost}"))),
+            Verdict::No(remedy) => ("no", Some(format!("remedy: {remedy}"))),
+        };
+        let _ = paragraph(&mut text, &format!("{word:<7}  {subject:<wide$}  "), what);
+        if let Some(below) = below {
+            let _ = paragraph(&mut text, &" ".repeat(wide + 11), &below);
+        }
+    }
+    let missing = findings
+        .iter()
+        .filter(|f| matches!(f.verdict, Verdict::No(_)))
+        .count();
+    text.push('\n');
+    text.push_str(&match missing {
+        0 => "memtrace can trace here.\n".to_owned(),
+        1 => "memtrace cannot trace here: one thing is missing; its remedy is above.\n".to_owned(),
+        n => format!("memtrace cannot trace here: {n} things are missing; their remedies are above.\n"),
+    });
+    text
+}
+
+fn paragraph(text: &mut String, indent: &str, what: &str) -> std::fmt::Result {
+    let below = " ".repeat(indent.len());
+    let options = textwrap::Options::new(WIDTH)
+        .initial_indent(indent)
+        .subsequent_indent(&below);
+    for line in textwrap::wrap(what, options) {
+        writeln!(text, "{}", line.trim_end())?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_root_shell_on_a_good_kernel() {
+        let mut findings = vec![kernel("6.18.44")];
+        findings.extend(capabilities(|_| Some(true)));
+        findings.extend([
+            lockdown("none"),
+            jit(true),
+            pid_namespace(true),
+            cgroup(Some("/sys/fs/cgroup".to_owned())),
+        ]);
+        insta::assert_snapshot!(render(&findings));
+    }
+
+    #[test]
+    fn everything_that_can_be_missing() {
+        let mut findings = vec![kernel("5.4.0-42-generic")];
+        findings.extend(capabilities(|_| Some(false)));
+        findings.extend([
+            lockdown("confidentiality"),
+            jit(false),
+            pid_namespace(false),
+            cgroup(None),
+        ]);
+        findings.extend(process(
+            Tgid(42),
+            &Visibility {
+                comm: "node".to_owned(),
+                threads: 11,
+                tls: Some("libssl.so.3".to_owned()),
+                io_uring: true,
+                is_32_bit: true,
+                ..Visibility::default()
+            },
+        ));
+        insta::assert_snapshot!(render(&findings));
+    }
+
+    #[test]
+    fn sys_admin_stands_for_the_newer_two() {
+        let findings = capabilities(|c| Some(c == CAP_SYS_ADMIN));
+        assert_eq!(
+            findings
+                .iter()
+                .map(|f| f.verdict == Verdict::Ok)
+                .collect::<Vec<_>>(),
+            [true, true, false]
+        );
+    }
+
+    #[test]
+    fn each_tracepoint_has_a_purpose() {
+        for name in crate::kernel::TRACEPOINTS {
+            assert_ne!(purpose(name), "a probe", "{name}");
+        }
+    }
+
+    #[test]
+    fn a_server_is_described() {
+        let seen = Visibility {
+            comm: "nginx".to_owned(),
+            threads: 1,
+            descriptors: true,
+            maps: true,
+            ports: vec![80, 8080],
+            connections: 3,
+            ..Visibility::default()
+        };
+        let text = render(&process(Tgid(7), &seen));
+        assert!(
+            text.contains("listens on 80, 8080; 3 clients' connections are open"),
+            "{text}"
+        );
+    }
+}

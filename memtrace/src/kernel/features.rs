@@ -1,0 +1,152 @@
+//! What this kernel and this user can do, found out by trying.
+//!
+//! Owns the questions. Must not know how the answers are shown, or what to advise.
+
+use procfs::process::{MMapPath, Process};
+
+use super::{
+    btf::{BtfError, TaskOffsets},
+    load::{self, LoadError},
+    procfs as processes,
+};
+use crate::event::Socket;
+use memtrace_common::Tgid;
+
+/// A capability that memtrace can need (`include/uapi/linux/capability.h`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capability {
+    /// Its name.
+    pub name: &'static str,
+    bit: u32,
+}
+
+/// Loads programs and makes maps (5.8 and later).
+pub const CAP_BPF: Capability = Capability {
+    name: "CAP_BPF",
+    bit: 39,
+};
+/// Attaches to tracepoints and reads kernel memory (5.8 and later).
+pub const CAP_PERFMON: Capability = Capability {
+    name: "CAP_PERFMON",
+    bit: 38,
+};
+/// Looks into other users' `/proc` entries.
+pub const CAP_SYS_PTRACE: Capability = Capability {
+    name: "CAP_SYS_PTRACE",
+    bit: 19,
+};
+/// Stands for the first two.
+pub const CAP_SYS_ADMIN: Capability = Capability {
+    name: "CAP_SYS_ADMIN",
+    bit: 21,
+};
+
+/// Whether this process has a capability, by `CapEff`. `None` where `/proc` doesn't say.
+pub fn has(capability: Capability) -> Option<bool> {
+    let status = Process::myself().and_then(|me| me.status()).ok()?;
+    Some(status.capeff >> capability.bit & 1 == 1)
+}
+
+/// Whether this kernel says where the fault counters are.
+pub fn btf() -> Result<(), BtfError> {
+    TaskOffsets::of_this_kernel().map(|_| ())
+}
+
+/// The lockdown mode in force: `none`, `integrity` or `confidentiality`; `None` where the kernel has no lockdown.
+pub fn lockdown() -> Option<String> {
+    let modes = std::fs::read_to_string("/sys/kernel/security/lockdown").ok()?;
+    let chosen = modes
+        .split_whitespace()
+        .find_map(|mode| mode.strip_prefix('[')?.strip_suffix(']'))?;
+    Some(chosen.to_owned())
+}
+
+/// Whether BPF programs are compiled to machine code. `None` where the kernel always does, or doesn't say.
+pub fn jit() -> Option<bool> {
+    let setting = std::fs::read_to_string("/proc/sys/net/core/bpf_jit_enable").ok()?;
+    Some(setting.trim() != "0")
+}
+
+/// Makes the maps, the ring among them, and loads and attaches each program, one after the other; takes all back.
+pub fn try_probes() -> Result<Vec<(&'static str, Result<(), LoadError>)>, LoadError> {
+    load::try_each()
+}
+
+/// Where cgroup v2 is mounted.
+pub fn cgroup2() -> Option<String> {
+    let mounts = Process::myself().and_then(|me| me.mountinfo()).ok()?;
+    let mount = mounts.into_iter().find(|mount| mount.fs_type == "cgroup2")?;
+    Some(mount.mount_point.display().to_string())
+}
+
+/// What can be seen of one process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Visibility {
+    /// Its `comm`.
+    pub comm: String,
+    /// Its threads.
+    pub threads: usize,
+    /// Its descriptors can be listed.
+    pub descriptors: bool,
+    /// Its mappings can be read.
+    pub maps: bool,
+    /// The TCP ports that it listens on.
+    pub ports: Vec<u16>,
+    /// Clients' connections that are open.
+    pub connections: usize,
+    /// A TLS library that it has mapped.
+    pub tls: Option<String>,
+    /// It has an `io_uring`.
+    pub io_uring: bool,
+    /// A 32-bit program: its system calls have other numbers.
+    pub is_32_bit: bool,
+}
+
+/// Looks at a process as a run would.
+pub fn visibility(tgid: Tgid) -> Option<Visibility> {
+    let found = processes::process(tgid)?;
+    let process = Process::new(i32::try_from(tgid.0).ok()?).ok()?;
+    let maps = process.maps().ok();
+    let library = |name: &str| name.starts_with("libssl") || name.starts_with("libgnutls");
+    let tls = maps.iter().flatten().find_map(|map| match &map.pathname {
+        MMapPath::Path(path) => path
+            .file_name()?
+            .to_str()
+            .filter(|n| library(n))
+            .map(ToOwned::to_owned),
+        _ => None,
+    });
+    let sockets = processes::sockets(tgid);
+    let mut ports: Vec<u16> = sockets
+        .iter()
+        .filter_map(|(_, socket)| match socket {
+            Socket::Listener { port } => *port,
+            _ => None,
+        })
+        .collect();
+    ports.sort_unstable();
+    ports.dedup();
+    Some(Visibility {
+        comm: found.comm,
+        threads: processes::threads(tgid).len(),
+        descriptors: process.fd().is_ok(),
+        maps: maps.is_some(),
+        ports,
+        connections: sockets
+            .iter()
+            .filter(|(_, s)| matches!(s, Socket::Inbound { .. }))
+            .count(),
+        tls,
+        io_uring: processes::has_io_uring(tgid),
+        is_32_bit: is_32_bit(&process),
+    })
+}
+
+/// By the executable's ELF class (`EI_CLASS`).
+fn is_32_bit(process: &Process) -> bool {
+    const ELFCLASS32: u8 = 1;
+    let mut head = [0_u8; 5];
+    let read = std::fs::File::open(format!("/proc/{}/exe", process.pid()))
+        .and_then(|mut exe| std::io::Read::read_exact(&mut exe, &mut head));
+    read.is_ok() && head == [0x7f, b'E', b'L', b'F', ELFCLASS32]
+}
