@@ -112,7 +112,6 @@ impl Chunked {
                     digits: digits + 1,
                 }
             }
-            (&Self::Size { value, digits: 1.. }, b';' | b' ' | b'\t' | b'\r') => Self::AfterSize(value),
             (&(Self::Size { value, digits: 1.. } | Self::AfterSize(value)), b'\n') => {
                 if value == 0 {
                     Self::Trailer
@@ -120,7 +119,8 @@ impl Chunked {
                     Self::Data(value)
                 }
             }
-            (&Self::AfterSize(value), _) => Self::AfterSize(value),
+            (&Self::Size { value, digits: 1.. }, b';' | b' ' | b'\t' | b'\r')
+            | (&Self::AfterSize(value), _) => Self::AfterSize(value),
             (Self::DataEnd, b'\r') => Self::DataLf,
             (Self::DataEnd | Self::DataLf, b'\n') => Self::Size { value: 0, digits: 0 },
             (Self::Trailer, b'\r') => Self::LastLf,

@@ -4,38 +4,21 @@
 //! written, and how to find the way back after a hole. Must not know how heads and bodies are framed, nor who reads
 //! and writes.
 
-use std::{collections::VecDeque, mem};
+use std::mem;
 
 use memtrace_common::decode::Piece;
 
 use super::{
     Exchange, HttpEvent, LooksLike, Protocol, Shut,
     body::{Body, Fed, Sign, Tail},
-    head::{Asked, Fill, Follows, Gather, RequestHead},
+    framing::Follows,
+    head::{Fill, Gather, RequestHead},
+    queue::{Queue, Slot},
     request_line::{self, Verdict, begins},
 };
 
-/// How many exchanges of one connection can be open at a time. Further pipelined requests are framed and paired, but
-/// not told of; [`Connection::unlisted`] counts them. The captured 8 KiB of a turn hold at most 455 requests.
-pub const QUEUE_MAX: usize = 512;
 /// Fewer bytes than `GET / HTTP/1.0` and an empty line cannot hide a request.
 const REQUEST_MIN: u64 = 16;
-
-/// An exchange that has begun and not ended.
-#[derive(Clone, Debug)]
-struct Open {
-    exchange: Exchange,
-    asked: Asked,
-    /// Its `RequestHead` is out.
-    told: bool,
-}
-
-/// What the head that is being read belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Slot {
-    Listed(Exchange),
-    Unlisted,
-}
 
 /// The request direction.
 #[derive(Clone, Debug)]
@@ -107,11 +90,7 @@ pub struct Connection {
     from_start: bool,
     inbound: Inbound,
     outbound: Outbound,
-    open: VecDeque<Open>,
-    /// Open behind all of `open`.
-    unlisted_open: u64,
-    unlisted: u64,
-    next: u64,
+    queue: Queue,
     /// Something was written since the last read.
     turned: bool,
 }
@@ -131,10 +110,7 @@ impl Connection {
             from_start: true,
             inbound: Inbound::between(),
             outbound: Outbound::between(),
-            open: VecDeque::new(),
-            unlisted_open: 0,
-            unlisted: 0,
-            next: 0,
+            queue: Queue::default(),
             turned: false,
         }
     }
@@ -188,7 +164,7 @@ impl Connection {
         // Behind a lost place, another response can have begun and ended; then this end may not be the oldest's.
         if let Outbound::Lost { tail, sign, .. } = &self.outbound
             && tail.is(*sign)
-            && self.waiting() == 1
+            && self.queue.waiting() == 1
         {
             self.end_response(true, true, out);
         }
@@ -202,7 +178,7 @@ impl Connection {
         {
             if head.verdict() >= Verdict::Likely {
                 let head = head.as_request(false);
-                self.tell(slot, head, out);
+                self.queue.tell(slot, head, out);
             } else {
                 self.withdraw(slot, out);
                 self.inbound = Inbound::between();
@@ -234,12 +210,12 @@ impl Connection {
 
     /// The oldest exchange that has begun and not ended: what a thread that touches this connection works for.
     pub fn serving(&self) -> Option<Exchange> {
-        self.open.front().map(|open| open.exchange)
+        self.queue.oldest()
     }
 
     /// How many listed exchanges have begun and not ended.
     pub fn open_exchanges(&self) -> usize {
-        self.open.len()
+        self.queue.listed()
     }
 
     /// What it speaks, as far as that is known.
@@ -254,7 +230,7 @@ impl Connection {
 
     /// Requests that were not told of, because [`QUEUE_MAX`] others were open.
     pub fn unlisted(&self) -> u64 {
-        self.unlisted
+        self.queue.unlisted()
     }
 
     // The request direction.
@@ -340,21 +316,7 @@ impl Connection {
         if let Inbound::Head { slot: Some(slot), .. } = &self.inbound {
             return *slot;
         }
-        let started = if self.unlisted_open > 0 || self.open.len() >= QUEUE_MAX {
-            self.unlisted_open += 1;
-            self.unlisted += 1;
-            Slot::Unlisted
-        } else {
-            let exchange = Exchange(self.next);
-            self.next += 1;
-            self.open.push_back(Open {
-                exchange,
-                asked: Asked::Unseen,
-                told: false,
-            });
-            out.push(HttpEvent::RequestStarted { exchange });
-            Slot::Listed(exchange)
-        };
+        let started = self.queue.begin(out);
         if let Inbound::Head { slot, .. } = &mut self.inbound {
             *slot = Some(started);
         }
@@ -369,7 +331,7 @@ impl Connection {
         let mut head = head.as_request(true);
         let body = head.body.take();
         self.protocol = Protocol::Http;
-        self.tell(slot, head, out);
+        self.queue.tell(slot, head, out);
         self.inbound = match body {
             Some(body) if body.is_over() => Inbound::between(),
             Some(body) => Inbound::Body(body),
@@ -389,7 +351,7 @@ impl Connection {
         }
         // Otherwise the response will say whether it was HTTP.
         if self.protocol == Protocol::Http {
-            self.tell(slot, head.as_request(false), out);
+            self.queue.tell(slot, head.as_request(false), out);
         }
     }
 
@@ -454,16 +416,15 @@ impl Connection {
             self.protocol = Protocol::Http;
             self.tell_oldest(out);
         }
-        let asked = self.open.front().map_or(Asked::Other, |open| open.asked);
-        let Some(response) = head.as_response(whole, asked) else {
+        let Some(response) = head.as_response(whole, self.queue.asked()) else {
             self.outbound = Outbound::lost(Sign::LastChunk);
             return;
         };
-        if let Some(open) = self.open.front()
+        if let Some(exchange) = self.queue.oldest()
             && response.follows != Follows::Head
         {
             out.push(HttpEvent::ResponseStatus {
-                exchange: open.exchange,
+                exchange,
                 status: response.status,
             });
         }
@@ -505,67 +466,33 @@ impl Connection {
 
     // Exchanges.
 
-    /// How many requests have no response yet, or not the whole of it.
-    fn waiting(&self) -> u64 {
-        self.unlisted_open.saturating_add(self.open.len() as u64)
-    }
-
     fn is_idle(&self) -> bool {
-        self.waiting() == 0
-    }
-
-    /// Tells of a request's head, once.
-    fn tell(&mut self, slot: Slot, head: RequestHead, out: &mut Vec<HttpEvent>) {
-        let Slot::Listed(exchange) = slot else { return };
-        // Newest first: it is nearly always that one.
-        let open = self.open.iter_mut().rev().find(|open| open.exchange == exchange);
-        if let Some(open) = open.filter(|open| !open.told) {
-            open.told = true;
-            open.asked = head.asked();
-            out.push(HttpEvent::RequestHead {
-                exchange,
-                method: head.method,
-                target: head.target,
-                trace_id: head.trace_id,
-                head_truncated: head.truncated,
-            });
-        }
+        self.queue.waiting() == 0
     }
 
     /// Tells of the oldest exchange's head what is known by now.
     fn tell_oldest(&mut self, out: &mut Vec<HttpEvent>) {
-        let Some(&Open {
-            exchange,
-            told: false,
-            ..
-        }) = self.open.front()
-        else {
+        let Some(exchange) = self.queue.oldest() else {
             return;
         };
-        let head = match &self.inbound {
-            Inbound::Head { head, slot } if *slot == Some(Slot::Listed(exchange)) => head.as_request(false),
-            _ => RequestHead::unseen(),
+        let head = match self.head_of(exchange) {
+            Some(head) => head.as_request(false),
+            None => RequestHead::unseen(),
         };
-        self.tell(Slot::Listed(exchange), head, out);
+        self.queue.tell(Slot::Listed(exchange), head, out);
     }
 
-    /// Takes back an exchange, unless its head is out.
-    fn withdraw(&mut self, slot: Slot, out: &mut Vec<HttpEvent>) {
-        match slot {
-            Slot::Unlisted => {
-                self.unlisted_open = self.unlisted_open.saturating_sub(1);
-                self.unlisted = self.unlisted.saturating_sub(1);
-            }
-            Slot::Listed(exchange) => {
-                if self
-                    .open
-                    .pop_back_if(|open| open.exchange == exchange && !open.told)
-                    .is_some()
-                {
-                    out.push(HttpEvent::RequestWithdrawn { exchange });
-                }
-            }
+    /// The head of this exchange, where it is being read.
+    fn head_of(&self, exchange: Exchange) -> Option<&Gather> {
+        match &self.inbound {
+            Inbound::Head { head, slot } if *slot == Some(Slot::Listed(exchange)) => Some(head),
+            _ => None,
         }
+    }
+
+    /// Takes back the exchange of the head that was being read.
+    fn withdraw(&mut self, slot: Slot, out: &mut Vec<HttpEvent>) {
+        self.queue.withdraw(slot, out);
         if self.is_idle() {
             self.outbound = Outbound::between();
         }
@@ -574,40 +501,25 @@ impl Connection {
     /// Ends the oldest exchange.
     fn end_response(&mut self, complete: bool, inferred: bool, out: &mut Vec<HttpEvent>) {
         self.outbound = Outbound::between();
-        let Some(open) = self.open.front() else {
-            self.unlisted_open = self.unlisted_open.saturating_sub(1);
-            return;
-        };
-        let exchange = open.exchange;
-        // What was begun on a byte or on a hole, and never answered, may have been no request.
-        let believed = match &self.inbound {
-            Inbound::Head { head, slot } if *slot == Some(Slot::Listed(exchange)) => {
-                head.verdict() >= Verdict::Likely
+        if let Some(exchange) = self.queue.oldest() {
+            // What was begun on a byte or on a hole, and never answered, may have been no request.
+            let believed = match self.head_of(exchange) {
+                Some(head) => head.verdict() >= Verdict::Likely,
+                None => self.protocol == Protocol::Http,
+            };
+            if believed {
+                self.tell_oldest(out);
             }
-            _ => self.protocol == Protocol::Http,
-        };
-        if believed {
-            self.tell_oldest(out);
         }
-        if let Some(open) = self.open.pop_front() {
-            out.push(if open.told {
-                HttpEvent::ResponseEnded {
-                    exchange,
-                    complete,
-                    inferred,
-                }
-            } else {
-                HttpEvent::RequestWithdrawn { exchange }
-            });
-        }
+        self.queue.end(complete, inferred, out);
     }
 
     /// Ends all open exchanges without their responses.
     fn end_all(&mut self, inferred: bool, out: &mut Vec<HttpEvent>) {
-        while !self.open.is_empty() {
+        while self.queue.oldest().is_some() {
             self.end_response(false, inferred, out);
         }
-        self.unlisted_open = 0;
+        self.queue.end_unlisted();
         self.outbound = Outbound::between();
     }
 
@@ -631,8 +543,6 @@ impl Connection {
         self.done = true;
         self.inbound = Inbound::between();
         self.outbound = Outbound::between();
-        self.open = VecDeque::new();
-        self.unlisted_open = 0;
     }
 }
 

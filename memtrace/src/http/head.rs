@@ -1,13 +1,14 @@
 //! Heads of requests and responses.
 //!
-//! Owns a head's bytes while they come in (never more than [`HEAD_MAX`]), what they say, and which body they announce
-//! (RFC 9112 section 6.3). Must not know of exchanges, or of what comes before and behind a head.
+//! Owns a head's bytes while they come in (never more than [`HEAD_MAX`]), and what they say. Must not know of
+//! exchanges, or of what comes before and behind a head.
 
 use httparse::{EMPTY_HEADER, Header, ParserConfig, Status};
 use memtrace_common::wire::HEAD_MAX;
 
 use super::{
     body::Body,
+    framing::{Asked, Declared, Follows},
     request_line::{RequestLine, Verdict},
     traceparent,
 };
@@ -222,15 +223,6 @@ impl RequestHead {
     }
 }
 
-/// What of a request's method decides how its response is framed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asked {
-    Unseen,
-    Head,
-    Connect,
-    Other,
-}
-
 /// What a response's head says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ResponseHead {
@@ -238,107 +230,11 @@ pub(super) struct ResponseHead {
     pub(super) follows: Follows,
 }
 
-/// What follows a response's head.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Follows {
-    /// The response was an interim one (RFC 9110 section 15.2): another head.
-    Head,
-    /// No body.
-    Nothing,
-    /// This body.
-    Body(Body),
-    /// Another protocol.
-    Tunnel,
-    /// It cannot be told.
-    Unknown,
-}
-
-impl Follows {
-    /// RFC 9112 section 6.3, rules 1 and 2; `Unknown` where the headers decide.
-    fn of(status: u16, to: Asked) -> Self {
-        match (status, to) {
-            (101, _) | (200..=299, Asked::Connect) => Self::Tunnel,
-            (100..=199, _) => Self::Head,
-            (204 | 304, _) | (_, Asked::Head) => Self::Nothing,
-            _ => Self::Unknown,
-        }
-    }
-}
-
-/// What the headers say of a body (RFC 9112 section 6.3, rules 3 to 6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Declared {
-    Nothing,
-    Length(u64),
-    Chunked,
-    /// A transfer coding that does not delimit the body.
-    OtherCoding,
-    /// Lengths that contradict each other, or are none.
-    Conflict,
-}
-
-impl Declared {
-    fn of(headers: &[Header<'_>]) -> Self {
-        let coding = values(headers, "transfer-encoding")
-            .filter(|coding| !coding.is_empty())
-            .last();
-        if let Some(coding) = coding {
-            // A Content-Length beside it is overridden.
-            return if coding.eq_ignore_ascii_case(b"chunked") {
-                Self::Chunked
-            } else {
-                Self::OtherCoding
-            };
-        }
-        let mut declared = Self::Nothing;
-        for value in values(headers, "content-length") {
-            declared = match (declared, length(value)) {
-                (Self::Nothing, Some(n)) => Self::Length(n),
-                (Self::Length(m), Some(n)) if m == n => declared,
-                _ => return Self::Conflict,
-            };
-        }
-        declared
-    }
-
-    fn request_body(self) -> Option<Body> {
-        match self {
-            Self::Nothing => Some(Body::Length(0)),
-            Self::Length(n) => Some(Body::Length(n)),
-            Self::Chunked => Some(Body::chunked()),
-            Self::OtherCoding | Self::Conflict => None,
-        }
-    }
-
-    fn response_body(self) -> Option<Body> {
-        match self {
-            Self::Nothing | Self::OtherCoding => Some(Body::UntilClose),
-            Self::Length(n) => Some(Body::Length(n)),
-            Self::Chunked => Some(Body::chunked()),
-            Self::Conflict => None,
-        }
-    }
-}
-
-/// All elements of a list header, over all its lines.
-fn values<'a>(headers: &'a [Header<'a>], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-    headers
-        .iter()
-        .filter(move |h| h.name.eq_ignore_ascii_case(name))
-        .flat_map(|h| h.value.split(|&b| b == b','))
-        .map(<[u8]>::trim_ascii)
-}
-
 /// A header that may be there once.
 fn only<'a>(headers: &[Header<'a>], name: &str) -> Option<&'a [u8]> {
     let mut found = headers.iter().filter(|h| h.name.eq_ignore_ascii_case(name));
     let value = found.next()?.value;
     found.next().is_none().then_some(value)
-}
-
-fn length(value: &[u8]) -> Option<u64> {
-    let digits = value.iter().all(u8::is_ascii_digit);
-    digits.then(|| str::from_utf8(value).ok()?.parse().ok()).flatten()
 }
 
 /// Can a status line (RFC 9112 section 4) have this byte there?

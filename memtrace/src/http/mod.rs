@@ -6,21 +6,26 @@
 //! events.
 //!
 //! - `request_line`: does this begin a request?
-//! - `head`: heads gathered over reads, parsed, and the body they announce
-//! - `body`: bodies, over pieces with holes
+//! - `head`: heads, gathered over reads and parsed
 //! - `traceparent`: the one header whose value is kept
+//! - `framing`: which body a head announces
+//! - `body`: bodies, over pieces with holes
+//! - `queue`: the exchanges that are open
 //! - `connection`: the two directions, paired
 
 mod body;
 mod connection;
+mod framing;
 mod head;
+mod queue;
 mod request_line;
 mod traceparent;
 
 #[cfg(test)]
 mod tests;
 
-pub use connection::{Connection, QUEUE_MAX};
+pub use connection::Connection;
+pub use queue::QUEUE_MAX;
 
 /// A request and its response, counted from 0 within one connection in the order in which requests began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

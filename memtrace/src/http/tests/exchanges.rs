@@ -342,3 +342,14 @@ fn what_nobody_asked_for_is_ignored() {
         "1 complete",
     ]);
 }
+
+#[test]
+fn unlisted_exchanges_are_forgotten_with_the_place() {
+    let mut wire = Wire::accepted();
+    for _ in 0..=QUEUE_MAX {
+        wire.read("GET / HTTP/1.1\r\n\r\n");
+    }
+    wire.lose_place().serves(None).events.clear();
+    let next = [format!("{QUEUE_MAX} started"), format!("{QUEUE_MAX} head GET /")];
+    wire.read("GET / HTTP/1.1\r\n\r\n").gives(&[&next[0], &next[1]]);
+}
