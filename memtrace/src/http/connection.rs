@@ -122,6 +122,9 @@ impl Connection {
         Self {
             from_start: false,
             inbound: Inbound::lost(Sign::Nothing),
+            // A connection that is found open is most often idle, so that what comes first is a beginning. Bytes
+            // that turn out to be none are withdrawn.
+            turned: true,
             ..Self::new()
         }
     }

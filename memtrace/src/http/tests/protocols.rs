@@ -108,12 +108,21 @@ fn mid_stream_takes_a_request_in_several_reads() {
         .gives(&["0 started"])
         .read(" HTTP/1.1\r\n\r\n")
         .gives(&["0 head GET /a?b"]);
-    // Behind a write, even a byte can be a beginning; before one it can as well be the middle of something.
+    // Even a byte can be a beginning.
     let mut wire = Wire::mid_stream();
-    for b in GET.bytes() {
-        wire.read([b]).gives(&[]);
-    }
-    wire.write("x")
+    wire.read("G")
+        .gives(&["0 started"])
+        .read(&GET[1..])
+        .gives(&["0 head GET /"]);
+    // Or the middle of something, and then it is nothing.
+    let mut wire = Wire::mid_stream();
+    wire.read("M")
+        .gives(&["0 started"])
+        .read("any words of a body, and more of them")
+        .gives(&["0 withdrawn"]);
+    let mut wire = Wire::mid_stream();
+    wire.read("\0\x01")
+        .write("x")
         .read("G")
         .gives(&["0 started"])
         .read(&GET[1..])
