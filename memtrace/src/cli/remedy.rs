@@ -4,22 +4,31 @@
 
 use std::io::ErrorKind;
 
-use super::failure::{Failure, chain};
+use super::{
+    failure::{Failure, chain},
+    terminal,
+};
 use crate::kernel::LoadError;
 
 /// The first kernel with a BPF ring buffer.
 pub(super) const OLDEST_KERNEL: (u32, u32) = (5, 8);
 
-/// The two lines for a load that failed.
-pub(super) fn for_load(error: &LoadError) -> Failure {
-    let release = super::terminal::kernel_release();
+/// Refuses a kernel that is too old, before anything is tried on it.
+pub(super) fn check_kernel() -> Result<(), Failure> {
+    let release = terminal::kernel_release();
     if is_older(&release) {
-        return Failure::new(
+        let (major, minor) = OLDEST_KERNEL;
+        return Err(Failure::new(
             "cannot trace",
             format!("kernel {release} has no BPF ring buffer"),
-            "memtrace needs Linux 5.8 or later",
-        );
+            format!("memtrace needs Linux {major}.{minor} or later"),
+        ));
     }
+    Ok(())
+}
+
+/// The two lines for a load that failed.
+pub(super) fn for_load(error: &LoadError) -> Failure {
     if is_denied(error) {
         return Failure::new(
             "cannot trace",

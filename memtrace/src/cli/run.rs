@@ -44,6 +44,7 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// Runs `memtrace [TARGET]`.
 pub(super) async fn live(args: &LiveArgs) -> Result<ExitCode, Failure> {
+    remedy::check_kernel()?;
     let mut signals = Signals::new()?;
     let output = Output::open(args.report.output.as_deref())?;
     let mut target = Target::find(&args.target)?;
