@@ -63,7 +63,8 @@ impl Live {
         let Some(found) = procfs::process(tgid).filter(|p| !p.is_zombie) else {
             return 0;
         };
-        if !self.running.insert(tgid) {
+        // One that was forked or that exec made a target announces itself in the ring, whole.
+        if self.probes.targets().contains(tgid) || !self.running.insert(tgid) {
             return 0;
         }
         // Connections first: what is read from them counts from the first moment.
@@ -118,6 +119,14 @@ impl Live {
             }
             keep_track(&record, running);
             sink(Event::Record(record));
+            if let Record::Exec(exec) = record {
+                // What was open across exec: the rest closed, and said nothing.
+                let tgid = Tgid(exec.header.tgid);
+                for (fd, socket) in procfs::sockets(tgid) {
+                    sink(Event::Notice(Notice::Socket { tgid, fd, socket }));
+                    sockets.push((tgid, fd, socket));
+                }
+            }
         });
         for (tgid, fd, socket) in sockets {
             self.set_role(tgid, fd, socket);

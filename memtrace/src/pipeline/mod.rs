@@ -294,6 +294,9 @@ impl Pipeline {
 
     fn execed(&mut self, exec: &Exec) {
         let tgid = Tgid(exec.header.tgid);
+        // Most descriptors close at exec with no call that says so; those that did not are told again.
+        let at = Nanos(exec.header.time_ns);
+        self.connections.remove_process(tgid, at, &mut self.ledger);
         self.threads.begin_anew(Tid(exec.header.tid), &mut self.ledger);
         let comm = String::from_utf8_lossy(&exec.comm);
         self.find(tgid, comm.trim_end_matches('\0'));

@@ -535,6 +535,34 @@ fn exec_by_another_thread_takes_over_the_process() {
 }
 
 #[test]
+fn exec_closes_what_nobody_says_is_still_open() {
+    let mut k = Kernel::new();
+    k.thread(P, FaultCount::default());
+    k.accept(P, 5);
+    k.accept(P, 6);
+    k.request(P, 5, "/cut");
+    let header = k.header(P, wire::KIND_EXEC);
+    k.record(Record::Exec(Exec {
+        header,
+        old_tid: P,
+        pad: 0,
+        comm: [0; 16],
+    }));
+    k.notice(Notice::Socket {
+        tgid: Tgid(P),
+        fd: Fd(6),
+        socket: Socket::Inbound { port: None },
+    });
+    k.request(P, 6, "/kept");
+    k.respond(P, 6);
+    k.request(P, 5, "/a file that has this number now");
+    assert_eq!(k.pipeline.take_directives(), [Directive::Ignore(Tgid(P), Fd(5))]);
+    let (requests, _) = k.finish();
+    let paths: Vec<_> = requests.iter().map(|r| (r.path.as_str(), r.complete)).collect();
+    assert_eq!(paths, [("/cut", false), ("/kept", true)]);
+}
+
+#[test]
 fn address_space_calls_are_on_the_request_and_failures_are_not() {
     let mut k = Kernel::new();
     k.thread(1, FaultCount::default());
