@@ -312,7 +312,9 @@ mod tests {
     fn the_last_chunk_is_recognised_by_its_bytes() {
         let is = |pieces: &[Piece<'_>]| {
             let mut tail = Tail::default();
-            pieces.iter().for_each(|&p| tail.push(p));
+            for &p in pieces {
+                tail.push(p);
+            }
             tail.is(Sign::LastChunk)
         };
         assert!(is(&[Piece::Unseen(9), Piece::Seen(b"some data\r\n0\r\n\r\n")]));
