@@ -8,6 +8,24 @@
     unsafe_code,
     reason = "BPF helpers and map pointers are raw; each block says why it holds"
 )]
+#![expect(
+    clippy::inline_always,
+    reason = "one function a program: calls cost, and the verifier of 5.10 walks each callee anew"
+)]
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "registers are 64 bits wide and hold what the kernel defines narrower; there is no cheap way to fail"
+)]
+#![expect(
+    clippy::cast_ptr_alignment,
+    reason = "only helpers read through these pointers, and they take any address"
+)]
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "the entry points' signatures are aya's"
+)]
 
 mod arch;
 mod emit;

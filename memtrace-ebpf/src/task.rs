@@ -48,6 +48,6 @@ impl Task {
     #[inline(always)]
     fn read<T: Default>(self, offset: u64) -> T {
         // SAFETY: `bpf_probe_read_kernel` checks the address itself; every bit pattern is a valid `T` here.
-        unsafe { bpf_probe_read_kernel(self.0.add(offset as usize).cast::<T>()) }.unwrap_or_default()
+        unsafe { bpf_probe_read_kernel(self.0.wrapping_add(offset as usize).cast::<T>()) }.unwrap_or_default()
     }
 }

@@ -37,7 +37,7 @@ fn record(ctx: &RawTracePointContext, me: Target, mode: u8) {
     let regs: *const u8 = ctx.arg(1);
     let error: u64 = ctx.arg(2);
     // SAFETY: the helper checks the address.
-    let ip = unsafe { bpf_probe_read_kernel(regs.add(arch::IP).cast::<u64>()) }.unwrap_or(0);
+    let ip = unsafe { bpf_probe_read_kernel(regs.wrapping_add(arch::IP).cast::<u64>()) }.unwrap_or(0);
     let mut header = emit::header(me, KIND_FAULT);
     header.flags = mode
         | bit(error, arch::PF_WRITE, FAULT_WRITE)

@@ -201,7 +201,7 @@ fn append(scratch: &mut Scratch, from: u64, len: u64) -> bool {
     // SAFETY: `at + len` is within `bytes` by the test above; the helper checks the source.
     let failed = unsafe {
         probe_read_user(
-            scratch.bytes.as_mut_ptr().add(at as usize).cast(),
+            scratch.bytes.as_mut_ptr().wrapping_add(at as usize).cast(),
             len as u32,
             from as *const _,
         )

@@ -42,7 +42,7 @@ impl Registers {
     #[inline(always)]
     fn read(self, offset: usize) -> u64 {
         // SAFETY: the helper checks the address.
-        unsafe { bpf_probe_read_kernel(self.0.add(offset).cast::<u64>()) }.unwrap_or(0)
+        unsafe { bpf_probe_read_kernel(self.0.wrapping_add(offset).cast::<u64>()) }.unwrap_or(0)
     }
 }
 
@@ -89,7 +89,7 @@ fn lookup(table: &'static Table, number: u64) -> u8 {
         return 0;
     }
     // SAFETY: in bounds by the test above. Volatile, because the compiler would else turn the table into code.
-    unsafe { table.as_ptr().add(number as usize).read_volatile() }
+    unsafe { table.as_ptr().wrapping_add(number as usize).read_volatile() }
 }
 
 #[inline(always)]
@@ -103,5 +103,5 @@ fn address_space(call: u8) -> Option<u8> {
         assert!(MM_BRK == Call::Brk as u8 && MM_MPROTECT == Call::Mprotect as u8);
         assert!(MM_MADVISE == Call::Madvise as u8);
     };
-    (FIRST <= call && call <= LAST).then_some(call)
+    (FIRST..=LAST).contains(&call).then_some(call)
 }

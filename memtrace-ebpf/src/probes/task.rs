@@ -108,12 +108,16 @@ fn has_target_comm() -> bool {
     let Ok(comm) = bpf_get_current_comm() else {
         return false;
     };
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = comm;
-    wanted
-        == [
-            u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
-            u64::from_ne_bytes([i, j, k, l, m, n, o, p]),
-        ]
+    let (first, second) = comm.split_at(8);
+    wanted == [word(first), word(second)]
+}
+
+#[inline(always)]
+fn word(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .rev()
+        .fold(0, |word, &byte| word << 8 | u64::from(byte))
 }
 
 #[inline(always)]

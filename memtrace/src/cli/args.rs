@@ -217,7 +217,7 @@ mod tests {
         assert_eq!(duration("150ms"), Ok(Duration::from_millis(150)));
         assert_eq!(duration("10s"), Ok(Duration::from_secs(10)));
         assert_eq!(duration("1.5"), Ok(Duration::from_millis(1500)));
-        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(duration("2m"), Ok(Duration::from_mins(2)));
         for bad in ["0", "0s", "", "s", "10 s", "1x", "-1s", "9999999999999999999999h"] {
             assert!(duration(bad).is_err(), "{bad}");
         }

@@ -13,7 +13,7 @@ use super::{
     terminal,
 };
 use crate::kernel::{
-    LoadError,
+    LoadError, Tried,
     features::{self, CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN, CAP_SYS_PTRACE, Capability, Visibility},
     procfs,
 };
@@ -152,7 +152,7 @@ fn lockdown(mode: &str) -> Finding {
     }
 }
 
-fn probes(tried: Result<Vec<(&'static str, Result<(), LoadError>)>, LoadError>) -> Vec<Finding> {
+fn probes(tried: Result<Vec<Tried>, LoadError>) -> Vec<Finding> {
     let each = match tried {
         Ok(each) => each,
         Err(error) => {
@@ -291,11 +291,17 @@ fn render(findings: &[Finding]) -> String {
         .filter(|f| matches!(f.verdict, Verdict::No(_)))
         .count();
     text.push('\n');
-    text.push_str(&match missing {
-        0 => "memtrace can trace here.\n".to_owned(),
-        1 => "memtrace cannot trace here: one thing is missing; its remedy is above.\n".to_owned(),
-        n => format!("memtrace cannot trace here: {n} things are missing; their remedies are above.\n"),
-    });
+    let _ = match missing {
+        0 => writeln!(text, "memtrace can trace here."),
+        1 => writeln!(
+            text,
+            "memtrace cannot trace here: one thing is missing; its remedy is above."
+        ),
+        n => writeln!(
+            text,
+            "memtrace cannot trace here: {n} things are missing; their remedies are above."
+        ),
+    };
     text
 }
 

@@ -79,6 +79,7 @@ struct Run {
     pipeline: Pipeline,
     reporter: Reporter,
     routes: Routes,
+    view: View,
     output: Output,
     began: Instant,
 }
@@ -125,6 +126,7 @@ impl Run {
             live: Some(live),
             pipeline,
             routes: Routes::new(),
+            view: view.clone(),
             output,
             began: Instant::now(),
             reporter: Reporter::new(args.report.format, view, table),
@@ -213,7 +215,9 @@ impl Run {
     fn report(&mut self, done: &[Request]) {
         let mut bytes = Vec::new();
         for request in done {
-            self.routes.push(request);
+            if self.view.selects(request) {
+                self.routes.push(request);
+            }
             self.reporter.request(request, &mut bytes);
         }
         self.output.send(bytes);

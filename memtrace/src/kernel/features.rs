@@ -6,7 +6,7 @@ use procfs::process::{MMapPath, Process};
 
 use super::{
     btf::{BtfError, TaskOffsets},
-    load::{self, LoadError},
+    load::{self, LoadError, Tried},
     procfs as processes,
 };
 use crate::event::Socket;
@@ -68,7 +68,7 @@ pub fn jit() -> Option<bool> {
 }
 
 /// Makes the maps, the ring among them, and loads and attaches each program, one after the other; takes all back.
-pub fn try_probes() -> Result<Vec<(&'static str, Result<(), LoadError>)>, LoadError> {
+pub fn try_probes() -> Result<Vec<Tried>, LoadError> {
     load::try_each()
 }
 
@@ -81,6 +81,7 @@ pub fn cgroup2() -> Option<String> {
 
 /// What can be seen of one process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "answers to separate questions")]
 pub struct Visibility {
     /// Its `comm`.
     pub comm: String,

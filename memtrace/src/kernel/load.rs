@@ -260,8 +260,11 @@ impl Probes {
     }
 }
 
+/// A tracepoint, and whether its program can be attached to it.
+pub type Tried = (&'static str, Result<(), LoadError>);
+
 /// Makes the maps, then loads and attaches each program alone, and takes all back.
-pub(super) fn try_each() -> Result<Vec<(&'static str, Result<(), LoadError>)>, LoadError> {
+pub(super) fn try_each() -> Result<Vec<Tried>, LoadError> {
     let options = Options {
         ring_bytes: 1 << 20,
         follow: true,

@@ -16,4 +16,4 @@ mod targets;
 
 pub use btf::{BtfError, TaskOffsets};
 pub use live::{Live, now};
-pub use load::{Emission, LoadError, Options, Probes, TRACEPOINTS};
+pub use load::{Emission, LoadError, Options, Probes, TRACEPOINTS, Tried};

@@ -219,7 +219,8 @@ mod tests {
 
     #[test]
     fn turning_to_anything_else_ends_it() {
-        let turns: [(fn(&mut Worker), Reason); 4] = [
+        type Turn = fn(&mut Worker);
+        let turns: [(Turn, Reason); 4] = [
             (|w| w.wrote(B, B), Reason::Ambiguous),
             (Worker::idles, Reason::Idle),
             (|w| w.read_upstream(B), Reason::Upstream),
