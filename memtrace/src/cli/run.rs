@@ -39,6 +39,8 @@ use crate::{
 const TICK: Duration = Duration::from_millis(5);
 /// How often what needs `/proc` or a system call is done: new members of the target, the dead, losses.
 const CHORES: Duration = Duration::from_millis(100);
+/// How often it is looked whether others belong to the target: exec says so at once, this finds the rest.
+const CENSUS: Duration = Duration::from_secs(1);
 /// How long a command that memtrace started may take to end when it is told to.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -82,6 +84,7 @@ struct Run {
     view: View,
     output: Output,
     began: Instant,
+    census: Instant,
 }
 
 impl Run {
@@ -129,6 +132,7 @@ impl Run {
             view: view.clone(),
             output,
             began: Instant::now(),
+            census: Instant::now(),
             reporter: Reporter::new(args.report.format, view, table),
         };
         let mut opening = Vec::new();
@@ -187,7 +191,8 @@ impl Run {
         live.flush_log();
         live.tell_losses(|event| pipeline.feed(event))
             .map_err(|e| remedy::for_load(&e))?;
-        if target.may_grow() {
+        if target.may_grow() && self.census.elapsed() >= CENSUS {
+            self.census = Instant::now();
             for tgid in target.processes() {
                 live.adopt(tgid, |event| pipeline.feed(event));
             }

@@ -124,7 +124,7 @@ impl Target {
 
     /// Processes may come to belong to it that no target forks.
     pub(super) fn may_grow(&self) -> bool {
-        matches!(self.kind, Kind::Comm(_) | Kind::Cgroup { .. } | Kind::Port(_))
+        matches!(self.kind, Kind::Comm(_) | Kind::Cgroup { .. })
     }
 
     /// Where nobody belongs to it any more, somebody may come.
