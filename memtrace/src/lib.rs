@@ -5,6 +5,7 @@
 //! `ledger` adds up; `report` renders. Everything after the ring is pure: no clock, no thread, no descriptor.
 
 pub mod cli;
+pub mod demo;
 pub mod event;
 pub mod http;
 pub mod kernel;

@@ -2,7 +2,7 @@
 //!
 //! Owns names, defaults and what goes with what. Must not know how anything is done.
 
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 use memtrace_common::Tgid;
@@ -14,6 +14,9 @@ use crate::{
         view::{Only, SortBy},
     },
 };
+
+/// The ring's size where none is asked for, bytes.
+const BUFFER: u32 = 16 << 20;
 
 /// What did the operating system do with memory for this one HTTP request?
 ///
@@ -38,6 +41,11 @@ pub(super) struct Cli {
 /// What to do other than tracing live.
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
+    /// Start a built-in web app, send it requests, trace it, and explain one of them; needs nothing installed.
+    Demo(DemoArgs),
+    /// The demo's web app.
+    #[command(hide = true)]
+    DemoApp(DemoAppArgs),
     /// What this kernel and this user can do, line by line, with a remedy for each `no`.
     Doctor(DoctorArgs),
     /// Holds a command until it is told to run it.
@@ -69,6 +77,21 @@ pub(super) struct LiveArgs {
     /// More on standard error; twice: the probes' own log too.
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub verbose: u8,
+}
+
+impl LiveArgs {
+    /// What tracing the demo's app is: all as by default.
+    pub(super) fn for_demo(args: &DemoArgs) -> Self {
+        Self {
+            target: TargetArgs::default(),
+            duration: None,
+            requests: None,
+            report: ReportArgs::default(),
+            buffer: BUFFER,
+            quiet: args.quiet,
+            verbose: args.verbose,
+        }
+    }
 }
 
 /// Whom to trace.
@@ -129,6 +152,25 @@ pub(super) struct DoctorArgs {
     /// What a run would see of this process, too.
     #[arg(long, value_name = "PID", value_parser = tgid)]
     pub(super) pid: Option<Tgid>,
+}
+
+/// `memtrace demo`
+#[derive(Args, Debug)]
+pub(super) struct DemoArgs {
+    /// Less on standard error.
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// More on standard error; twice: the probes' own log too.
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// The demo's web app.
+#[derive(Args, Debug)]
+pub(super) struct DemoAppArgs {
+    /// Where the GPT API listens that it calls.
+    #[arg(long)]
+    pub api: SocketAddr,
 }
 
 /// The helper that a COMMAND begins as.
@@ -232,6 +274,16 @@ mod tests {
         for bad in ["0", "", "3G", "12X", "K", "99999999999999999999"] {
             assert!(size(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn the_demo_is_traced_as_by_default() {
+        let Cli { live, .. } = Cli::try_parse_from(["memtrace"]).unwrap();
+        let Some(Verb::Demo(args)) = Cli::try_parse_from(["memtrace", "demo", "-v"]).unwrap().command else {
+            panic!("not a demo");
+        };
+        let demo = LiveArgs::for_demo(&args);
+        assert_eq!((demo.buffer, demo.verbose, demo.quiet), (live.buffer, 1, false));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Owns the edges of the program: arguments, terminal, files, signals, exit statuses. Must not know BPF or HTTP.
 
 mod args;
+mod demo;
 mod doctor;
 mod failure;
 mod held;
@@ -28,10 +29,14 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    if let Some(Verb::Hold(args)) = &cli.command {
-        return held::hold(args);
-    }
-    log_to_stderr(cli.live.quiet, cli.live.verbose);
+    let (quiet, verbose) = match &cli.command {
+        Some(Verb::Hold(args)) => return held::hold(args),
+        Some(Verb::DemoApp(args)) => return demo::app(args),
+        Some(Verb::Demo(args)) => (args.quiet, args.verbose),
+        Some(Verb::Doctor(_)) => (false, 0),
+        None => (cli.live.quiet, cli.live.verbose),
+    };
+    log_to_stderr(quiet, verbose);
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(why) => {
@@ -40,8 +45,9 @@ pub fn main() -> ExitCode {
     };
     let result = runtime.block_on(async {
         match &cli.command {
+            Some(Verb::Demo(args)) => demo::demo(args).await,
             Some(Verb::Doctor(args)) => doctor::doctor(args),
-            Some(Verb::Hold(_)) | None => run::live(&cli.live).await,
+            Some(Verb::Hold(_) | Verb::DemoApp(_)) | None => run::live(&cli.live).await,
         }
     });
     // Whatever still waits (for a reader who stalls, say) is not waited for.

@@ -55,9 +55,15 @@ pub(super) async fn live(args: &LiveArgs) -> Result<ExitCode, Failure> {
         Some(held) => Some(held.release().await?),
         None => None,
     };
-    let why = run.until_over(args, &target, &mut child, &mut signals).await?;
+    let ended = async {
+        match child.as_mut() {
+            Some(child) => child.wait().await.map_or(i32::from(FAILED), command_status),
+            None => std::future::pending().await,
+        }
+    };
+    let why = run.until_over(args, &target, ended, &mut signals).await?;
     let status = match (why, child.as_mut()) {
-        (Stop::CommandEnded(status), _) => Some(status),
+        (Stop::Over(status), _) => Some(status),
         (_, Some(child)) => {
             run.stop_probes()?;
             end(child).await;
@@ -65,18 +71,37 @@ pub(super) async fn live(args: &LiveArgs) -> Result<ExitCode, Failure> {
         }
         _ => None,
     };
-    run.finish(args, status, &mut signals).await
+    let closed = run.close(status)?;
+    written(run.output, args.report.output.clone(), &mut signals).await?;
+    Ok(closed.exit_status())
 }
 
 /// Why a run is over.
-enum Stop {
-    /// COMMAND ended, with this status.
-    CommandEnded(i32),
+pub(super) enum Stop<T> {
+    /// What was to be traced is over: COMMAND, with its status.
+    Over(T),
     /// The user, the clock, the count of requests, the target's end, or a reader who left.
     Enough,
 }
 
-struct Run {
+/// What a run came to, once its report is on its way.
+pub(super) struct Closed {
+    pub summary: Summary,
+    /// Nothing was lost, and the books balance.
+    conclusive: bool,
+}
+
+impl Closed {
+    pub(super) fn exit_status(&self) -> ExitCode {
+        match self.summary.command_status {
+            _ if !self.conclusive => ExitCode::from(INCONCLUSIVE),
+            Some(status) => ExitCode::from(u8::try_from(status).unwrap_or(u8::MAX)),
+            None => ExitCode::SUCCESS,
+        }
+    }
+}
+
+pub(super) struct Run {
     live: Option<Live>,
     pipeline: Pipeline,
     reporter: Reporter,
@@ -85,10 +110,13 @@ struct Run {
     output: Output,
     began: Instant,
     census: Instant,
+    /// Requests that are kept beside the report, up to so many.
+    kept: Vec<Request>,
+    keep_at_most: usize,
 }
 
 impl Run {
-    fn attach(args: &LiveArgs, target: &Target, output: Output) -> Result<Self, Failure> {
+    pub(super) fn attach(args: &LiveArgs, target: &Target, output: Output) -> Result<Self, Failure> {
         let options = Options {
             ring_bytes: args.buffer,
             follow: target.follows(),
@@ -134,6 +162,8 @@ impl Run {
             began: Instant::now(),
             census: Instant::now(),
             reporter: Reporter::new(args.report.format, view, table),
+            kept: Vec::new(),
+            keep_at_most: 0,
         };
         let mut opening = Vec::new();
         run.reporter.open(&mut opening);
@@ -142,28 +172,41 @@ impl Run {
         Ok(run)
     }
 
-    /// The loop.
-    async fn until_over(
+    /// From here on the first requests, up to so many, are kept for whoever wants more of them than the report.
+    pub(super) fn keep(&mut self, at_most: usize) {
+        self.keep_at_most = at_most;
+    }
+
+    pub(super) fn kept(&self) -> &[Request] {
+        &self.kept
+    }
+
+    /// Puts text between the pieces of the report.
+    pub(super) fn say(&mut self, text: String) {
+        self.output.send(text.into_bytes());
+    }
+
+    pub(super) fn into_output(self) -> Output {
+        self.output
+    }
+
+    /// The loop, until `over` or enough.
+    pub(super) async fn until_over<T>(
         &mut self,
         args: &LiveArgs,
         target: &Target,
-        child: &mut Option<Child>,
+        over: impl Future<Output = T>,
         signals: &mut Signals,
-    ) -> Result<Stop, Failure> {
+    ) -> Result<Stop<T>, Failure> {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut chores = Instant::now();
+        let mut over = std::pin::pin!(over);
         loop {
-            let ended = async {
-                match child.as_mut() {
-                    Some(child) => child.wait().await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
                 biased;
                 () = signals.any() => return Ok(Stop::Enough),
-                status = ended => return Ok(Stop::CommandEnded(status.map_or(i32::from(FAILED), command_status))),
+                over = &mut over => return Ok(Stop::Over(over)),
                 _ = tick.tick() => {}
             }
             while self.pump() {}
@@ -175,7 +218,7 @@ impl Run {
             }
             if chores.elapsed() >= CHORES {
                 chores = Instant::now();
-                if self.do_chores(target)? && child.is_none() {
+                if self.do_chores(target)? && !target.is_own_child() {
                     return Ok(Stop::Enough);
                 }
             }
@@ -224,6 +267,9 @@ impl Run {
                 self.routes.push(request);
             }
             self.reporter.request(request, &mut bytes);
+            if self.kept.len() < self.keep_at_most {
+                self.kept.push(request.clone());
+            }
         }
         self.output.send(bytes);
     }
@@ -238,13 +284,8 @@ impl Run {
         Ok(())
     }
 
-    /// The summary, and the exit status that it calls for.
-    async fn finish(
-        mut self,
-        args: &LiveArgs,
-        command_status: Option<i32>,
-        signals: &mut Signals,
-    ) -> Result<ExitCode, Failure> {
+    /// Ends the run and sends the rest of the report on its way.
+    pub(super) fn close(&mut self, command_status: Option<i32>) -> Result<Closed, Failure> {
         self.stop_probes()?;
         if self.output.dropped() > 0 {
             let note = format!(
@@ -259,20 +300,19 @@ impl Run {
         let mut summary = summary(outcome, command_status);
         summary.notes.extend(self.routes.note());
         let mut bytes = Vec::new();
-        self.reporter.close(&self.routes.finish(), &summary, &mut bytes);
+        let routes = std::mem::take(&mut self.routes).finish();
+        self.reporter.close(&routes, &summary, &mut bytes);
         self.output.send(bytes);
-        let path = args.report.output.clone();
-        written(self.output, path, signals).await?;
-        Ok(match command_status {
-            _ if !conclusive => ExitCode::from(INCONCLUSIVE),
-            Some(status) => ExitCode::from(u8::try_from(status).unwrap_or(u8::MAX)),
-            None => ExitCode::SUCCESS,
-        })
+        Ok(Closed { summary, conclusive })
     }
 }
 
 /// Waits for the writer, or for the user to lose patience with whoever reads.
-async fn written(output: Output, path: Option<PathBuf>, signals: &mut Signals) -> Result<(), Failure> {
+pub(super) async fn written(
+    output: Output,
+    path: Option<PathBuf>,
+    signals: &mut Signals,
+) -> Result<(), Failure> {
     let writing = tokio::task::spawn_blocking(move || output.finish());
     let written = tokio::select! {
         written = writing => written.unwrap_or(Written::ReaderGone),
@@ -360,13 +400,13 @@ async fn end(child: &mut Child) {
 }
 
 /// Ctrl-C and SIGTERM.
-struct Signals {
+pub(super) struct Signals {
     interrupt: Signal,
     terminate: Signal,
 }
 
 impl Signals {
-    fn new() -> Result<Self, Failure> {
+    pub(super) fn new() -> Result<Self, Failure> {
         let on = |kind| {
             signal(kind).map_err(|why| Failure::new("cannot catch signals", why, "please report this"))
         };

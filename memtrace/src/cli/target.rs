@@ -68,13 +68,7 @@ impl Target {
                 ));
             }
         }
-        if !procfs::is_in_initial_pid_namespace() {
-            return Err(Failure::new(
-                "inside a container",
-                "the kernel's process ids are not visible from this pid namespace",
-                "run memtrace on the host, or in a container with the host's pid namespace (--pid=host)",
-            ));
-        }
+        check_namespace()?;
         let follow = !args.no_follow;
         let (kind, held) = if !args.command.is_empty() {
             let held = Held::spawn(&args.command, args.user.as_deref())?;
@@ -104,6 +98,16 @@ impl Target {
         Ok(target)
     }
 
+    /// A process that memtrace itself started, and that is not held.
+    pub(super) fn own_child(tgid: Tgid) -> Result<Self, Failure> {
+        check_namespace()?;
+        Ok(Self {
+            kind: Kind::Command(tgid),
+            follow: true,
+            held: None,
+        })
+    }
+
     /// The processes that it means now, memtrace itself left out.
     pub(super) fn processes(&self) -> BTreeSet<Tgid> {
         let roots = match &self.kind {
@@ -130,6 +134,11 @@ impl Target {
     /// Where nobody belongs to it any more, somebody may come.
     pub(super) fn may_return(&self) -> bool {
         matches!(self.kind, Kind::Comm(_) | Kind::Cgroup { .. })
+    }
+
+    /// Whoever started it learns of its end, and says when the run is over.
+    pub(super) fn is_own_child(&self) -> bool {
+        matches!(self.kind, Kind::Command(_))
     }
 
     /// Children of a target are targets.
@@ -180,6 +189,17 @@ impl Target {
             ),
         }
     }
+}
+
+fn check_namespace() -> Result<(), Failure> {
+    if procfs::is_in_initial_pid_namespace() {
+        return Ok(());
+    }
+    Err(Failure::new(
+        "inside a container",
+        "the kernel's process ids are not visible from this pid namespace",
+        "run memtrace on the host, or in a container with the host's pid namespace (--pid=host)",
+    ))
 }
 
 fn check_pid(pid: Tgid) -> Result<(), Failure> {

@@ -13,12 +13,10 @@ use crate::{
 
 /// For standard output, or for a file.
 pub(super) fn table_options(to_file: bool) -> TableOptions {
-    let stdout = std::io::stdout();
-    let is_terminal = !to_file && stdout.is_terminal();
-    let width = terminal_size::terminal_size_of(stdout.as_fd()).map(|(w, _)| usize::from(w.0));
+    let is_terminal = !to_file && std::io::stdout().is_terminal();
     let monotonic = i128::from(kernel::now().0);
     TableOptions {
-        width: width.filter(|_| is_terminal),
+        width: stdout_width().filter(|_| is_terminal),
         // https://no-color.org: set and not empty.
         colour: is_terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
         wall: WallClock {
@@ -26,6 +24,11 @@ pub(super) fn table_options(to_file: bool) -> TableOptions {
             zone: TimeZone::try_system().unwrap_or(TimeZone::UTC),
         },
     }
+}
+
+/// The columns of standard output, if it is a terminal.
+pub(super) fn stdout_width() -> Option<usize> {
+    terminal_size::terminal_size_of(std::io::stdout().as_fd()).map(|(width, _)| usize::from(width.0))
 }
 
 /// The kernel's release, as `uname -r` has it.

@@ -4,7 +4,7 @@
 //! everywhere.
 
 /// `1234567` as `1,234,567`.
-pub(super) fn count(n: impl Into<u128>) -> String {
+pub(crate) fn count(n: impl Into<u128>) -> String {
     let digits = n.into().to_string();
     let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
@@ -17,13 +17,13 @@ pub(super) fn count(n: impl Into<u128>) -> String {
 }
 
 /// `1 fault`, `2 faults`: the count and its noun, whose plural is formed with `s`.
-pub(super) fn counted(n: impl Into<u128>, noun: &str) -> String {
+pub(crate) fn counted(n: impl Into<u128>, noun: &str) -> String {
     let n = n.into();
     format!("{} {noun}{}", count(n), if n == 1 { "" } else { "s" })
 }
 
 /// Nanoseconds as `850 ns`, `1.2 ms`, `412 ms`, `3.4 s`, `2m 05s`, `1h 02m` or `3d 04h`.
-pub(super) fn duration(ns: u64) -> String {
+pub(crate) fn duration(ns: u64) -> String {
     const UNITS: [(u64, &str); 4] = [(1, "ns"), (1_000, "µs"), (1_000_000, "ms"), (1_000_000_000, "s")];
     const LONG_NS: u64 = 120 * 1_000_000_000;
     if ns < LONG_NS {
@@ -40,7 +40,17 @@ pub(super) fn duration(ns: u64) -> String {
 }
 
 /// A change in bytes: `0`, `+512 B`, `-240 KiB`, `+4.6 MiB`.
-pub(super) fn bytes_changed(delta: i64) -> String {
+pub(crate) fn bytes_changed(delta: i64) -> String {
+    let sign = match delta {
+        0 => return "0".to_owned(),
+        1.. => '+',
+        _ => '-',
+    };
+    format!("{sign}{}", bytes(delta.unsigned_abs()))
+}
+
+/// A size: `512 B`, `240 KiB`, `4.6 MiB`.
+pub(crate) fn bytes(size: u64) -> String {
     const UNITS: [(u64, &str); 5] = [
         (1, "B"),
         (1 << 10, "KiB"),
@@ -48,12 +58,7 @@ pub(super) fn bytes_changed(delta: i64) -> String {
         (1 << 30, "GiB"),
         (1 << 40, "TiB"),
     ];
-    let sign = match delta {
-        0 => return "0".to_owned(),
-        1.. => '+',
-        _ => '-',
-    };
-    format!("{sign}{}", scaled(delta.unsigned_abs(), &UNITS, 1_024))
+    scaled(size, &UNITS, 1_024)
 }
 
 /// `value` in the first unit in which it stays below `limit`: a decimal below 100, whole from there on.
@@ -77,7 +82,7 @@ fn scaled(value: u64, units: &[(u64, &str)], limit: u128) -> String {
 }
 
 /// What share `part` is of `whole`, in per cent: `0%` and `100%` only where it is none and all, `-` of nothing.
-pub(super) fn share(part: u64, whole: u64) -> String {
+pub(crate) fn share(part: u64, whole: u64) -> String {
     if whole == 0 {
         return "-".to_owned();
     }

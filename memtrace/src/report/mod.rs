@@ -9,7 +9,7 @@ pub mod view;
 
 mod books;
 mod columns;
-mod figure;
+pub(crate) mod figure;
 mod json;
 mod printable;
 #[cfg(test)]

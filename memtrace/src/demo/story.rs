@@ -1,0 +1,354 @@
+//! One request of the demo, told step by step in plain words.
+//!
+//! Owns the sentences. Each rests on the request's own entry or on the run's books; one whose figure is zero or not
+//! known is left out. Must not know how wide a screen is: a line is a paragraph.
+
+use std::{cmp::Reverse, fmt::Write as _};
+
+use super::{BUTTON, api};
+use crate::{
+    ledger::entry::{Faults, Request, Space, Summary},
+    report::figure::{bytes, count, counted, duration, share},
+};
+
+/// What one fault brings as a rule, KiB.
+const PAGE_KIB: u64 = 4;
+/// So many faults or calls are worth a remark.
+const MANY: u64 = 100;
+
+/// The request to tell of: of those that pressed the button and were answered, the one with the median of faults.
+/// It is the one that the table's `FAULTS p50` shows.
+pub fn median(requests: &[Request]) -> Option<&Request> {
+    let mut pressed: Vec<&Request> = requests
+        .iter()
+        .filter(|r| r.complete && (r.method.as_str(), r.route.as_str()) == BUTTON && r.status == Some(200))
+        .collect();
+    pressed.sort_by_key(|r| (r.faults.total, r.id));
+    pressed.get(pressed.len().checked_sub(1)? / 2).copied()
+}
+
+/// The story of `request`, a step a line.
+pub fn story(request: &Request, summary: &Summary) -> String {
+    let steps = [
+        Some(time(request)),
+        Some(faults(&request.faults)),
+        modes(&request.faults),
+        speed(&request.faults),
+        space(&request.space, &request.faults),
+        resident(request),
+        Some(window(&request.faults)),
+        books(request, summary),
+    ];
+    let mut story = format!(
+        "One {} {}, step by step (the median one by faults):\n",
+        request.method, request.path
+    );
+    for (number, step) in steps.into_iter().flatten().enumerate() {
+        let _ = writeln!(story, "{}. {step}", number + 1);
+    }
+    story
+}
+
+/// What to do next, with `program` as the reader called it.
+pub fn what_next(program: &str) -> String {
+    let commands = [
+        (
+            format!("sudo {program} --port 3000"),
+            "the same for your own app, if it listens on port 3000",
+        ),
+        (
+            format!("{program} doctor"),
+            "what this kernel and this user can do",
+        ),
+    ];
+    let widest = commands
+        .iter()
+        .map(|(command, _)| command.chars().count())
+        .max()
+        .unwrap_or(0);
+    let mut text = String::from("Next:\n");
+    for (command, meaning) in commands {
+        let _ = writeln!(text, "  {command:widest$}  # {meaning}");
+    }
+    text
+}
+
+fn kib(faults: u64) -> u64 {
+    faults.saturating_mul(PAGE_KIB)
+}
+
+/// Of all there are.
+fn all_were(n: u64) -> String {
+    match n {
+        1 => "It was".to_owned(),
+        2 => "Both were".to_owned(),
+        n => format!("All {} were", count(n)),
+    }
+}
+
+fn time(request: &Request) -> String {
+    let mut said = format!(
+        "It took {}, from the first byte of the request read to the last byte of its answer written.",
+        duration(request.duration_ns)
+    );
+    let delay = u64::try_from(api::DELAY.as_nanos()).unwrap_or(u64::MAX);
+    if request.duration_ns >= delay {
+        let _ = write!(
+            said,
+            " For {} of that the mock GPT API let it wait.",
+            duration(delay)
+        );
+    }
+    if !request.complete {
+        said.push_str(" The answer was not seen to its end.");
+    }
+    said
+}
+
+fn faults(faults: &Faults) -> String {
+    let total = faults.total;
+    if total == 0 {
+        return "It took no page fault: all the memory that it touched was there already.".to_owned();
+    }
+    let times = match total {
+        1 => "once".to_owned(),
+        n => format!("{} times", count(n)),
+    };
+    let mut said = format!(
+        "Meanwhile it touched memory that had no page behind it yet {times}, and the kernel had to put one there: {}. \
+         At 4 KiB a page that is {} KiB.",
+        counted(total, "page fault"),
+        count(kib(total))
+    );
+    if let Some(inside) = faults.time_ns.filter(|&ns| ns > 0) {
+        let _ = write!(said, " The kernel spent {} on that.", duration(inside));
+    }
+    said
+}
+
+fn modes(faults: &Faults) -> Option<String> {
+    let part = |n: u64| {
+        if n == faults.total {
+            return all_were(n);
+        }
+        let were = if n == 1 { "was" } else { "were" };
+        format!(
+            "{} ({}, {} KiB) {were}",
+            count(n),
+            share(n, faults.total),
+            count(kib(n))
+        )
+    };
+    // What the app is known to do in each mode takes many faults: of a few, nobody knows what they are for.
+    let known = |n: u64, what: &'static str| if n >= MANY { what } else { "" };
+    let mut said = Vec::new();
+    if faults.user_mode > 0 {
+        said.push(format!(
+            "{} taken in user mode, by the app's own instructions{}.",
+            part(faults.user_mode),
+            known(
+                faults.user_mode,
+                ": here it parses the API's JSON into a tree of small pieces of memory"
+            )
+        ));
+    }
+    if faults.kernel_mode > 0 {
+        said.push(format!(
+            "{} taken in kernel mode, inside system calls{}. A tool that looks at user mode alone misses {}.",
+            part(faults.kernel_mode),
+            known(
+                faults.kernel_mode,
+                ": here the kernel copies the API's answer from the socket into a buffer that nobody has touched before"
+            ),
+            if faults.kernel_mode == 1 { "it" } else { "these" }
+        ));
+    }
+    (!said.is_empty()).then(|| said.join(" "))
+}
+
+fn speed(faults: &Faults) -> Option<String> {
+    let minor = match (faults.minor, faults.major) {
+        (0, _) => None,
+        (n, 0) => Some(format!(
+            "{} minor: nothing had to be read from a disk.",
+            all_were(n)
+        )),
+        (1, _) => Some("1 was minor: its page was in memory or made anew.".to_owned()),
+        (n, _) => Some(format!(
+            "{} were minor: their pages were in memory or made anew.",
+            count(n)
+        )),
+    };
+    let major = match faults.major {
+        0 => None,
+        n if faults.minor == 0 => Some(format!("{} major: read from a disk first.", all_were(n))),
+        1 => Some("1 was major: its page was read from a disk first.".to_owned()),
+        n => Some(format!(
+            "{} were major: their pages were read from a disk first.",
+            count(n)
+        )),
+    };
+    let said: Vec<String> = [minor, major].into_iter().flatten().collect();
+    (!said.is_empty()).then(|| said.join(" "))
+}
+
+fn space(space: &Space, faults: &Faults) -> Option<String> {
+    let calls = |calls: u64, name: &str, moved: u64| {
+        let of = if moved > 0 {
+            format!(" ({})", bytes(moved))
+        } else {
+            String::new()
+        };
+        (calls > 0).then(|| format!("{}{of}", counted(calls, &format!("{name} call"))))
+    };
+    let list = |items: &[Option<String>]| {
+        let items: Vec<&str> = items.iter().flatten().map(String::as_str).collect();
+        match items.as_slice() {
+            [] => None,
+            [one] => Some((*one).to_owned()),
+            [first @ .., last] => Some(format!("{} and {last}", first.join(", "))),
+        }
+    };
+    let asked = list(&[
+        calls(space.mmap_calls, "mmap", space.mmap_bytes),
+        calls(space.brk_calls, "brk", space.brk_bytes),
+        calls(space.mremap_calls, "mremap", 0),
+        calls(space.mprotect_calls, "mprotect", 0),
+    ]);
+    let gave = list(&[
+        calls(space.munmap_calls, "munmap", space.munmap_bytes),
+        calls(space.madvise_calls, "madvise", 0),
+    ]);
+    let asked = asked.map(|calls| {
+        let mut said =
+            format!("To get room for it, the app made {calls}. These alone bring no memory: the faults do.");
+        if space.mprotect_calls >= MANY && space.mprotect_calls >= faults.user_mode / 2 {
+            said.push_str(
+                " So many mprotect calls are the C library's: it makes a thread's heap larger in steps of about a page.",
+            );
+        }
+        said
+    });
+    let gave =
+        gave.map(|calls| format!("To give room back, or to say how it is used, the app made {calls}."));
+    let said: Vec<String> = [asked, gave].into_iter().flatten().collect();
+    (!said.is_empty()).then(|| said.join(" "))
+}
+
+fn resident(request: &Request) -> Option<String> {
+    let rss = request.rss.as_ref().filter(|rss| rss.delta != 0)?;
+    let moved = if rss.delta > 0 { "more" } else { "less" };
+    Some(format!(
+        "When it was answered the process held {} {moved} than when it began.",
+        bytes(rss.delta.unsigned_abs())
+    ))
+}
+
+fn window(faults: &Faults) -> String {
+    let direct = faults.attribution.direct;
+    let causal = faults.attribution.causal.unwrap_or(0);
+    let mut said = Vec::new();
+    if direct > 0 {
+        let which = match (direct, faults.total) {
+            (1, 1) => "The fault is".to_owned(),
+            (n, total) if n == total => format!("All {} are", count(n)),
+            (1, _) => "1 fault is".to_owned(),
+            (n, _) => format!("{} are", counted(n, "fault")),
+        };
+        said.push(format!(
+            "{which} known to be this request's (direct): the thread that took {} had read the request, and had \
+             turned to nothing else since.",
+            if direct == 1 { "it" } else { "them" }
+        ));
+    }
+    if causal > 0 {
+        said.push(format!(
+            "{} reached it through a chain: a socket that it used, a thread that it woke (causal).",
+            counted(causal, "fault")
+        ));
+    }
+    let beside = faults.in_window.saturating_sub(faults.total);
+    let others = match faults.open_requests_max.saturating_sub(1) {
+        0 => None,
+        1 => Some("another request was open".to_owned()),
+        n => Some(format!("up to {} other requests were open", count(n))),
+    };
+    said.push(match (beside, others) {
+        (0, None) => "No other request was open meanwhile, and nothing else in the process took a fault.".to_owned(),
+        (0, Some(others)) => format!("Meanwhile {others}, but nothing else in the process took a fault."),
+        (_, None) => format!(
+            "No other request was open meanwhile, yet the process took {} that {} for no request.",
+            counted(beside, "fault"),
+            if beside == 1 { "was" } else { "were" }
+        ),
+        (_, Some(others)) => format!(
+            "Meanwhile {others}, and the process took {} for others or for none: by time alone this request would be \
+             charged with {}.",
+            counted(beside, "fault"),
+            count(faults.in_window)
+        ),
+    });
+    said.join(" ")
+}
+
+fn books(request: &Request, summary: &Summary) -> Option<String> {
+    let books = &summary.books;
+    let kernel = u128::from(books.kernel_min_flt) + u128::from(books.kernel_maj_flt);
+    if kernel == 0 {
+        return None;
+    }
+    let these = match request.faults.total {
+        0 => String::new(),
+        1 => ", this one among them,".to_owned(),
+        n => format!(", these {} among them,", count(n)),
+    };
+    let on_requests = books.direct + books.causal.unwrap_or(0);
+    let mut sum = format!(
+        "{} on {}{these}",
+        count(on_requests),
+        counted(summary.requests, "request")
+    );
+    let parts = [
+        (books.unattributed, format!("on none{}", reasons(summary))),
+        (books.dropped, "whose record was lost".to_owned()),
+        (
+            books.untraced,
+            "that fired no probe (MAP_POPULATE, mlock)".to_owned(),
+        ),
+    ];
+    for (faults, what) in parts.into_iter().filter(|(faults, _)| *faults > 0) {
+        let _ = write!(sum, " + {} {what}", count(faults));
+    }
+    let verdict = match (books.balanced, books.dropped + summary.lost.records()) {
+        (true, 0) => "The books balance, to the fault.",
+        (true, _) => "The books balance, but records were lost: the figures above may be too low.",
+        (false, _) => "That is not the same: the books do not balance, and no figure above is certain.",
+    };
+    let sum = sum.trim_end_matches(',');
+    Some(format!(
+        "In the whole run the kernel itself counted {} for the app. memtrace has {sum}. {verdict}",
+        counted(kernel, "fault")
+    ))
+}
+
+/// Why faults are on no request, the most frequent reason first.
+fn reasons(summary: &Summary) -> String {
+    let mut reasons: Vec<_> = summary
+        .unattributed
+        .iter()
+        .filter(|(_, faults)| **faults > 0)
+        .collect();
+    reasons.sort_by_key(|(name, faults)| (Reverse(**faults), *name));
+    let reasons: Vec<String> = reasons
+        .into_iter()
+        .map(|(name, faults)| format!("{} {}", name.replace('_', " "), count(*faults)))
+        .collect();
+    if reasons.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", reasons.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests;
