@@ -129,6 +129,11 @@ impl<T> Counting<T> {
         }
     }
 
+    /// Its counters as of the last record.
+    pub fn last(&self) -> FaultCount {
+        self.last
+    }
+
     /// What the kernel counted from the baseline to the last record, or to the horizon once finished.
     pub fn kernel_count(&self) -> FaultCount {
         FaultCount {

@@ -223,10 +223,18 @@ impl Pipeline {
         let now = Nanos(header.time_ns);
         self.now = self.now.max(now);
         if let Record::Exec(exec) = &record {
-            self.threads.take_over(Tid(exec.old_tid), tid);
+            self.threads
+                .take_over(Tid(exec.old_tid), tid, count(&header), &mut self.ledger);
         }
         if let Record::Free(_) = &record {
             self.freed(tgid, tid, &header);
+            return;
+        }
+        if let Record::Fault(_) = &record
+            && self
+                .threads
+                .hold(tgid, tid, count(&header), is_kernel_mode(&header))
+        {
             return;
         }
         self.threads.observe(tgid, tid, count(&header), &mut self.ledger);
@@ -237,8 +245,8 @@ impl Pipeline {
             return;
         }
         match record {
-            Record::Fault(fault) => {
-                let kernel_mode = fault.header.flags & wire::FAULT_KERNEL != 0;
+            Record::Fault(_) => {
+                let kernel_mode = is_kernel_mode(&header);
                 self.threads
                     .attempt(tid, count(&header), kernel_mode, &mut self.ledger, |owner| {
                         reason(owner, self.processes.get(&tgid))
@@ -313,7 +321,7 @@ impl Pipeline {
     }
 
     fn freed(&mut self, tgid: Tgid, tid: Tid, header: &Header) {
-        self.threads.freed(tid, count(header), &mut self.ledger);
+        self.threads.freed(tgid, tid, count(header), &mut self.ledger);
         if tgid.0 == tid.0 {
             self.threads.remove_process(tgid, &mut self.ledger);
             self.connections
@@ -357,6 +365,11 @@ fn count(header: &Header) -> FaultCount {
         minor: header.min_flt,
         major: header.maj_flt,
     }
+}
+
+/// Of a fault.
+fn is_kernel_mode(header: &Header) -> bool {
+    header.flags & wire::FAULT_KERNEL != 0
 }
 
 /// Faults of a process that was born in this run and has not read a request yet are its start-up, whatever else its

@@ -14,6 +14,8 @@ use crate::{
     ledger::entry::{Lost, Request},
 };
 
+mod lives;
+
 const P: u32 = 100;
 
 /// A kernel with one process, whose threads do as they are told.
@@ -481,57 +483,6 @@ fn a_killed_server_leaves_its_request_incomplete() {
     );
     assert!(outcome.books.balanced);
     assert_eq!(outcome.books.kernel_min_flt, 1);
-}
-
-#[test]
-fn a_fault_after_the_exit_probe_is_in_the_books() {
-    let mut k = Kernel::new();
-    k.thread(1, FaultCount::default());
-    let header = k.header(1, wire::KIND_EXIT);
-    k.record(Record::Exit(header));
-    k.minor(1, wire::FAULT_KERNEL);
-    let header = k.header(1, wire::KIND_FREE);
-    k.record(Record::Free(header));
-    k.counts.clear();
-    let (_, outcome) = k.finish();
-    assert_eq!((outcome.books.kernel_min_flt, outcome.books.observed), (1, 1));
-    assert_eq!(outcome.unattributed, [("background_thread".to_owned(), 1)].into());
-}
-
-#[test]
-fn exec_by_another_thread_takes_over_the_process() {
-    let mut k = Kernel::new();
-    k.thread(P, FaultCount { minor: 10, major: 0 });
-    k.thread(7, FaultCount { minor: 3, major: 0 });
-    k.minor(7, 0);
-    let header = k.header(P, wire::KIND_EXIT);
-    k.record(Record::Exit(header));
-    // The caller's counters go on, under the process's id.
-    let caller = k.counts.remove(&7).unwrap();
-    let old_leader = k.counts.insert(P, caller).unwrap();
-    let header = k.header(P, wire::KIND_EXEC);
-    k.record(Record::Exec(Exec {
-        header,
-        old_tid: 7,
-        pad: 0,
-        comm: *b"new\0\0\0\0\0\0\0\0\0\0\0\0\0",
-    }));
-    k.minor(P, 0);
-    k.counts.insert(7, old_leader);
-    let header = k.header(7, wire::KIND_FREE);
-    k.record(Record::Free(header));
-    k.counts.remove(&7);
-    let (_, outcome) = k.finish();
-    assert!(outcome.books.balanced);
-    assert_eq!(
-        (
-            outcome.books.kernel_min_flt,
-            outcome.books.observed,
-            outcome.books.untraced
-        ),
-        (2, 2, 0)
-    );
-    assert_eq!(outcome.comm, "new");
 }
 
 #[test]

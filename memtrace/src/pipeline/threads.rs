@@ -4,7 +4,7 @@
 //! word on its counters (`sched_process_free`), when the run ends, or when its process is gone. Must not know what
 //! moves a thread from request to request.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, mem};
 
 use memtrace_common::{FaultCount, Tgid, Tid};
 
@@ -21,9 +21,23 @@ struct Thread {
     worker: Worker,
     /// Completed faults whose reason is known once the thread does something telling.
     unproven: u64,
+    /// It was born under our eyes or has left a record since: it had not begun to exit when it was found.
+    acts: bool,
     /// `sched_process_exit` has come by; `sched_process_free` will.
     exited: bool,
+    /// Attempts under its id since then, in order: see [`Threads::hold`].
+    held: Vec<Held>,
 }
+
+/// An attempt that may be another thread's.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    count: FaultCount,
+    kernel_mode: bool,
+}
+
+/// Attempts of one thread that are held. A thread that exits and one that execs take a handful.
+const HELD_MAX: usize = 256;
 
 /// All threads of all targets.
 #[derive(Debug, Default)]
@@ -57,14 +71,18 @@ impl Threads {
             // Ends where it begins, unless its horizon was told. Nothing is pending yet.
             let _ = counting.end_at(self.horizons.get(&tid).copied().unwrap_or(base));
         }
-        self.by_tid
-            .insert(tid, Thread::new(tgid, counting, Worker::born()));
+        let thread = Thread {
+            acts: true,
+            ..Thread::new(tgid, counting, Worker::born())
+        };
+        self.by_tid.insert(tid, thread);
     }
 
     /// Reads the counters of a record of this thread. One that nobody told of counts from here.
     pub(super) fn observe(&mut self, tgid: Tgid, tid: Tid, count: FaultCount, ledger: &mut Ledger) {
         match self.by_tid.get_mut(&tid) {
             Some(thread) => {
+                thread.acts = true;
                 let settled = thread.counting.observe(count);
                 thread.book(&settled, ledger);
             }
@@ -113,20 +131,47 @@ impl Threads {
         {
             ledger.explain(
                 thread.worker.reason_before_first_act(),
-                std::mem::take(&mut thread.unproven),
+                mem::take(&mut thread.unproven),
             );
         }
     }
 
-    /// `execve`: the thread that called it takes over the process's id (`de_thread` in fs/exec.c), and whoever had
-    /// that id is left with the caller's.
-    pub(super) fn take_over(&mut self, old: Tid, new: Tid) {
-        if old != new {
-            let caller = self.by_tid.remove(&old);
-            let leader = self.by_tid.remove(&new);
-            self.by_tid.extend(caller.map(|t| (new, t)));
-            self.by_tid.extend(leader.map(|t| (old, t)));
+    /// Keeps an attempt for later where the id does not say whose it is. Returns whether it did.
+    ///
+    /// A process's first thread can fault after it began to exit, and then another thread that calls `execve` takes
+    /// its id over and faults under it, before `sched_process_exec` says so: the new program's stack and data are
+    /// written to meanwhile.
+    pub(super) fn hold(&mut self, tgid: Tgid, tid: Tid, count: FaultCount, kernel_mode: bool) -> bool {
+        if tgid.0 != tid.0 {
+            return false;
         }
+        match self.by_tid.get_mut(&tid) {
+            Some(leader) if leader.exited && leader.held.len() < HELD_MAX => {
+                leader.held.push(Held { count, kernel_mode });
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// `execve`: the thread that called it takes over the process's id (`de_thread` in fs/exec.c), and whoever had
+    /// that id is left with the caller's. `now` are the caller's counters.
+    pub(super) fn take_over(&mut self, old: Tid, new: Tid, now: FaultCount, ledger: &mut Ledger) {
+        if old == new || self.by_tid.get(&old).is_none_or(|t| t.exited) {
+            // Nobody did, or it has been noticed already.
+            return;
+        }
+        let mut caller = self.by_tid.remove(&old);
+        let mut leader = self.by_tid.remove(&new);
+        if let (Some(caller), Some(leader)) = (&mut caller, &mut leader) {
+            let held = mem::take(&mut leader.held);
+            let from = taken_over_at(&held, leader.counting.last(), caller.counting.last(), now);
+            let (leaders, callers) = held.split_at(from);
+            leader.replay(leaders, ledger);
+            caller.replay(callers, ledger);
+        }
+        self.by_tid.extend(caller.map(|t| (new, t)));
+        self.by_tid.extend(leader.map(|t| (old, t)));
     }
 
     /// The thread runs another program from here on.
@@ -134,7 +179,7 @@ impl Threads {
         if let Some(thread) = self.by_tid.get_mut(&tid) {
             thread.worker = Worker::born();
             // What the old program's thread did to get here is part of the new one's start.
-            ledger.explain(Reason::Startup, std::mem::take(&mut thread.unproven));
+            ledger.explain(Reason::Startup, mem::take(&mut thread.unproven));
         }
     }
 
@@ -146,8 +191,21 @@ impl Threads {
     }
 
     /// The thread is gone, and these were its last counters.
-    pub(super) fn freed(&mut self, tid: Tid, count: FaultCount, ledger: &mut Ledger) {
+    pub(super) fn freed(&mut self, tgid: Tgid, tid: Tid, count: FaultCount, ledger: &mut Ledger) {
+        let leader = Tid(tgid.0);
+        if self.by_tid.get(&tid).is_some_and(|t| t.acts && !t.exited)
+            && self.by_tid.get(&leader).is_some_and(|t| t.exited)
+        {
+            // It was the first thread, and has this id from one that is about to run another program.
+            let all = FaultCount {
+                minor: u64::MAX,
+                major: u64::MAX,
+            };
+            self.take_over(tid, leader, all, ledger);
+        }
         if let Some(mut thread) = self.by_tid.remove(&tid) {
+            let held = mem::take(&mut thread.held);
+            thread.replay(&held, ledger);
             let settled = thread.counting.observe(count);
             thread.book(&settled, ledger);
             thread.close(ledger);
@@ -195,7 +253,9 @@ impl Thread {
             counting,
             worker,
             unproven: 0,
+            acts: false,
             exited: false,
+            held: Vec::new(),
         }
     }
 
@@ -208,13 +268,46 @@ impl Thread {
         }
     }
 
+    /// Books attempts that have been held.
+    fn replay(&mut self, held: &[Held], ledger: &mut Ledger) {
+        for &Held { count, kernel_mode } in held {
+            let settled = self.counting.observe(count);
+            self.book(&settled, ledger);
+            if self.counting.counts(count) {
+                let owner = self.worker.owner(|id| ledger.is_open(id));
+                let attempt = ledger.attempt(self.tgid, owner, kernel_mode);
+                self.counting.attempt(count, attempt);
+            }
+        }
+    }
+
     fn close(&mut self, ledger: &mut Ledger) {
+        let held = mem::take(&mut self.held);
+        self.replay(&held, ledger);
         let (settled, left_out) = self.counting.finish();
         self.book(&settled, ledger);
         if let Some(attempt) = left_out {
             ledger.forget_attempt(attempt);
         }
-        ledger.explain(Reason::BackgroundThread, std::mem::take(&mut self.unproven));
+        ledger.explain(Reason::BackgroundThread, mem::take(&mut self.unproven));
         ledger.kernel_counted(self.counting.kernel_count(), self.counting.is_contradicted());
     }
+}
+
+/// Which of these attempts is the first of the thread that takes over: its counters and the first thread's go on
+/// from where each was, and neither ever goes back.
+fn taken_over_at(held: &[Held], leader: FaultCount, caller: FaultCount, now: FaultCount) -> usize {
+    let goes_on = |from: FaultCount, held: &[Held]| {
+        held.iter().map(|h| h.count).try_fold(from, |last, next| {
+            (last.minor <= next.minor && last.major <= next.major).then_some(next)
+        })
+    };
+    (0..=held.len())
+        .find(|&at| {
+            let (leaders, callers) = held.split_at(at);
+            goes_on(leader, leaders).is_some()
+                && goes_on(caller, callers)
+                    .is_some_and(|last| last.minor <= now.minor && last.major <= now.major)
+        })
+        .unwrap_or(0)
 }

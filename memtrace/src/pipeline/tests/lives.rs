@@ -1,0 +1,159 @@
+//! Threads that end, and threads that take another's place.
+
+use super::*;
+
+#[test]
+fn a_fault_after_the_exit_probe_is_in_the_books() {
+    let mut k = Kernel::new();
+    k.thread(1, FaultCount::default());
+    let header = k.header(1, wire::KIND_EXIT);
+    k.record(Record::Exit(header));
+    k.minor(1, wire::FAULT_KERNEL);
+    let header = k.header(1, wire::KIND_FREE);
+    k.record(Record::Free(header));
+    k.counts.clear();
+    let (_, outcome) = k.finish();
+    assert_eq!((outcome.books.kernel_min_flt, outcome.books.observed), (1, 1));
+    assert_eq!(outcome.unattributed, [("background_thread".to_owned(), 1)].into());
+}
+
+#[test]
+fn exec_by_another_thread_takes_over_the_process() {
+    let mut k = Kernel::new();
+    k.thread(P, FaultCount { minor: 10, major: 0 });
+    k.thread(7, FaultCount { minor: 3, major: 0 });
+    k.minor(7, 0);
+    let header = k.header(P, wire::KIND_EXIT);
+    k.record(Record::Exit(header));
+    // The caller's counters go on, under the process's id.
+    let caller = k.counts.remove(&7).unwrap();
+    let old_leader = k.counts.insert(P, caller).unwrap();
+    let header = k.header(P, wire::KIND_EXEC);
+    k.record(Record::Exec(Exec {
+        header,
+        old_tid: 7,
+        pad: 0,
+        comm: *b"new\0\0\0\0\0\0\0\0\0\0\0\0\0",
+    }));
+    k.minor(P, 0);
+    k.counts.insert(7, old_leader);
+    let header = k.header(7, wire::KIND_FREE);
+    k.record(Record::Free(header));
+    k.counts.remove(&7);
+    let (_, outcome) = k.finish();
+    assert!(outcome.books.balanced);
+    assert_eq!(
+        (
+            outcome.books.kernel_min_flt,
+            outcome.books.observed,
+            outcome.books.untraced
+        ),
+        (2, 2, 0)
+    );
+    assert_eq!(outcome.comm, "new");
+}
+
+/// A first thread that exits, and a last word of it under the id that it is left with.
+struct FirstThread(FaultCount);
+
+impl Kernel {
+    /// Thread 7 calls `execve`: the first thread exits, and thread 7 has the process's id and its own counters.
+    fn begin_exec(&mut self, first_faults_late: bool) -> FirstThread {
+        let header = self.header(P, wire::KIND_EXIT);
+        self.record(Record::Exit(header));
+        if first_faults_late {
+            self.minor(P, wire::FAULT_KERNEL);
+        }
+        let caller = self.counts.remove(&7).unwrap();
+        FirstThread(self.counts.insert(P, caller).unwrap())
+    }
+
+    fn end_exec(&mut self) {
+        let header = self.header(P, wire::KIND_EXEC);
+        self.record(Record::Exec(Exec {
+            header,
+            old_tid: 7,
+            pad: 0,
+            comm: *b"new\0\0\0\0\0\0\0\0\0\0\0\0\0",
+        }));
+    }
+
+    fn free(&mut self, FirstThread(count): FirstThread) {
+        self.counts.insert(7, count);
+        let header = self.header(7, wire::KIND_FREE);
+        self.record(Record::Free(header));
+        self.counts.remove(&7);
+    }
+}
+
+#[test]
+fn faults_of_an_exec_that_come_before_its_record_are_its_callers() {
+    // Whichever of the two has more behind it, and whether the first thread's last word comes early or late.
+    for (base, caller) in [(10, 3), (3, 10), (5, 5)] {
+        for (first_faults_late, freed_early) in [(false, false), (true, false), (false, true), (true, true)] {
+            let mut k = Kernel::new();
+            k.thread(
+                P,
+                FaultCount {
+                    minor: base,
+                    major: 0,
+                },
+            );
+            k.thread(
+                7,
+                FaultCount {
+                    minor: caller,
+                    major: 0,
+                },
+            );
+            k.minor(7, 0);
+            let mut first = Some(k.begin_exec(first_faults_late));
+            k.count(P).minor += 2;
+            k.minor(P, wire::FAULT_KERNEL);
+            k.attempt(P, wire::FAULT_KERNEL);
+            k.major(P);
+            if freed_early {
+                k.free(first.take().unwrap());
+            }
+            k.end_exec();
+            k.minor(P, 0);
+            if let Some(first) = first {
+                k.free(first);
+            }
+            let (_, outcome) = k.finish();
+            let late = u64::from(first_faults_late);
+            let books = outcome.books;
+            let case = format!("{first_faults_late} {freed_early} {books:?}");
+            assert!(books.balanced, "{case}");
+            assert_eq!(
+                (books.kernel_min_flt, books.kernel_maj_flt),
+                (5 + late, 1),
+                "{case}"
+            );
+            // Where both counters are alike, a first thread's late fault is taken for the other's: both sides of
+            // the books have it all the same.
+            if base != caller || !first_faults_late {
+                assert_eq!((books.untraced, books.failed), (2, 1), "{case}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_first_thread_that_is_gone_takes_nobodys_place() {
+    // Both had begun to exit when the process was found: neither says anything but its last word.
+    let mut k = Kernel::new();
+    k.thread(P, FaultCount { minor: 10, major: 0 });
+    k.thread(7, FaultCount { minor: 3, major: 0 });
+    let header = k.header(P, wire::KIND_EXIT);
+    k.record(Record::Exit(header));
+    let header = k.header(7, wire::KIND_FREE);
+    k.record(Record::Free(header));
+    k.minor(P, wire::FAULT_KERNEL);
+    let header = k.header(P, wire::KIND_FREE);
+    k.record(Record::Free(header));
+    k.counts.clear();
+    let (_, outcome) = k.finish();
+    assert!(outcome.books.balanced);
+    assert_eq!((outcome.books.kernel_min_flt, outcome.books.observed), (1, 1));
+}
