@@ -26,7 +26,7 @@ pub struct Found {
     pub comm: String,
     /// A thread of the kernel's own: it has no address space.
     pub is_kernel_thread: bool,
-    /// It has ended and waits for its parent.
+    /// It has ended, all its threads with it, and waits for its parent.
     pub is_zombie: bool,
     /// Its parent.
     pub parent: Tgid,
@@ -52,7 +52,7 @@ pub fn processes() -> Vec<Found> {
 pub fn named(name: &str) -> Vec<Tgid> {
     let is_named = |found: &Found| {
         found.comm == name
-            || open(found.tgid)
+            || open_living(found.tgid)
                 .and_then(|p| p.exe().ok())
                 .is_some_and(|exe| exe.file_name().is_some_and(|base| base == name))
     };
@@ -67,10 +67,10 @@ pub fn named(name: &str) -> Vec<Tgid> {
 pub fn listening_on(port: u16) -> Vec<Tgid> {
     let mut listeners = Namespaces::default();
     let mut hit = Vec::new();
-    let Ok(all) = procfs::process::all_processes() else {
-        return hit;
-    };
-    for process in all.flatten() {
+    for Found { tgid, .. } in processes() {
+        let Some(process) = open_living(tgid) else {
+            continue;
+        };
         let Some(sockets) = listeners.of(&process) else {
             continue;
         };
@@ -88,7 +88,7 @@ pub fn listening_on(port: u16) -> Vec<Tgid> {
             .flatten()
             .any(|fd| matches!(fd.target, FDTarget::Socket(inode) if inodes.contains(&inode)))
         {
-            hit.extend(u32::try_from(process.pid()).map(Tgid));
+            hit.push(tgid);
         }
     }
     hit
@@ -116,7 +116,7 @@ pub fn threads(tgid: Tgid) -> Vec<(Tid, FaultCount)> {
 
 /// The end of a process's heap: where its break is, to the page.
 pub fn heap_end(tgid: Tgid) -> Option<u64> {
-    let maps = open(tgid)?.maps().ok()?;
+    let maps = open_living(tgid)?.maps().ok()?;
     maps.into_iter()
         .find(|map| map.pathname == MMapPath::Heap)
         .map(|map| map.address.1)
@@ -124,7 +124,7 @@ pub fn heap_end(tgid: Tgid) -> Option<u64> {
 
 /// Whether a process holds an `io_uring`.
 pub fn has_io_uring(tgid: Tgid) -> bool {
-    let Some(fds) = open(tgid).and_then(|p| p.fd().ok()) else {
+    let Some(fds) = open_living(tgid).and_then(|p| p.fd().ok()) else {
         return false;
     };
     fds.flatten()
@@ -133,7 +133,7 @@ pub fn has_io_uring(tgid: Tgid) -> bool {
 
 /// A process's sockets.
 pub fn sockets(tgid: Tgid) -> Vec<(Fd, Socket)> {
-    let Some(process) = open(tgid) else {
+    let Some(process) = open_living(tgid) else {
         return Vec::new();
     };
     let Some(sockets) = Sockets::read(&process) else {
@@ -150,7 +150,7 @@ pub fn sockets(tgid: Tgid) -> Vec<(Fd, Socket)> {
 
 /// One of a process's sockets.
 pub fn socket(tgid: Tgid, fd: Fd) -> Option<Socket> {
-    let process = open(tgid)?;
+    let process = open_living(tgid)?;
     match process.fd_from_fd(fd.0).ok()?.target {
         FDTarget::Socket(inode) => Sockets::read(&process)?.classify(inode),
         _ => None,
@@ -171,12 +171,25 @@ fn open(Tgid(tgid): Tgid) -> Option<Process> {
     Process::new(i32::try_from(tgid).ok()?).ok()
 }
 
+/// A thread of the process that has not ended, by way of which its descriptors and mappings can be read: the first
+/// one's are gone where that thread is.
+fn open_living(tgid: Tgid) -> Option<Process> {
+    let process = open(tgid)?;
+    if process.stat().ok()?.state != ZOMBIE {
+        return Some(process);
+    }
+    let mut tasks = process.tasks().ok()?.flatten();
+    let living = tasks.find(|task| task.stat().is_ok_and(|stat| stat.state != ZOMBIE))?;
+    Process::new(living.tid).ok()
+}
+
 fn found(stat: &Stat) -> Found {
     Found {
         tgid: Tgid(stat.pid.unsigned_abs()),
         comm: stat.comm.clone(),
         is_kernel_thread: stat.flags().is_ok_and(|f| f.contains(StatFlags::PF_KTHREAD)),
-        is_zombie: stat.state == ZOMBIE,
+        // Where threads are left, it is only the first that has ended.
+        is_zombie: stat.state == ZOMBIE && stat.num_threads <= 1,
         parent: Tgid(stat.ppid.unsigned_abs()),
     }
 }
