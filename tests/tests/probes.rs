@@ -1,0 +1,210 @@
+//! Threads and processes that come, go and change: the kernel's own count of their faults is the measure, to the
+//! last one.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use memtrace_tests::memtrace::Memtrace;
+use memtrace_tests::process::{Finished, PATIENCE, Running, Stream, built};
+use memtrace_tests::report::{Lost, Report};
+use memtrace_tests::require_root;
+
+/// A run of `memtrace-tasks` that was traced from one standstill to the next.
+struct Traced {
+    run: Finished,
+    report: Report,
+    /// What the kernel counted meanwhile, for the process and for all its children that have ended.
+    kernel: u64,
+}
+
+impl Traced {
+    /// Starts it, attaches, lets it do what it does until it prints a line that begins with `done`, and stops.
+    #[track_caller]
+    fn tasks(arguments: &str, done: &str) -> Traced {
+        require_root();
+        let mut command = Command::new(built("memtrace-tasks", "MEMTRACE_TASKS_BIN"));
+        let mut tasks = Running::start(command.args(arguments.split(' ')));
+        tasks.wait_for_line(Stream::Stdout, "ready ");
+        let pid = tasks.pid().to_string();
+        let before = counted_at_rest(&pid);
+        let memtrace = Memtrace::attach(["--pid", &pid, "--format", "ndjson"]);
+        tasks.type_in(b"g");
+        tasks.wait_for_line(Stream::Stdout, done);
+        let run = memtrace.interrupt();
+        let kernel = counted_at_rest(&pid) - before;
+        tasks.type_in(b"g");
+        tasks.finish().assert_status(0);
+        run.assert_status(0);
+        Traced {
+            report: Report::of(&run),
+            run,
+            kernel,
+        }
+    }
+
+    /// The books are the kernel's, nothing was lost, and each fault is on a reason.
+    #[track_caller]
+    fn assert_exact(&self) -> &Traced {
+        let (books, lost) = (self.report.summary.books, self.report.summary.lost);
+        self.run.assert(
+            self.report.check().is_ok(),
+            format_args!("{:?}", self.report.check()),
+        );
+        self.run
+            .assert(lost == Lost::default(), format_args!("lost {lost:?}"));
+        let traced = books.kernel_min_flt + books.kernel_maj_flt;
+        self.run.assert(
+            traced == self.kernel,
+            format_args!("{traced} faults, but the kernel counted {}", self.kernel),
+        );
+        self
+    }
+
+    /// Every one of them was seen by a probe.
+    #[track_caller]
+    fn assert_all_seen(&self) -> &Traced {
+        let books = self.report.summary.books;
+        self.run.assert(
+            books.untraced == 0,
+            format_args!("{} of {} faults were not seen", books.untraced, self.kernel),
+        );
+        self
+    }
+
+    #[track_caller]
+    fn assert_at_least(&self, faults: u64) -> &Traced {
+        self.run.assert(
+            self.kernel >= faults,
+            format_args!("{} faults are fewer than {faults}", self.kernel),
+        );
+        self
+    }
+}
+
+/// What the kernel has counted for a process, its threads and children that have ended included, once it rests.
+#[track_caller]
+fn counted_at_rest(pid: &str) -> u64 {
+    let deadline = Instant::now() + PATIENCE;
+    let mut last = None;
+    loop {
+        let now = counted(pid);
+        if now.is_some() && now == last {
+            return now.unwrap_or_default();
+        }
+        assert!(Instant::now() < deadline, "process {pid} does not come to rest");
+        last = now;
+        // Longer than a thread that wants to run has to wait for its turn.
+        std::thread::sleep(Duration::from_millis(30));
+    }
+}
+
+/// The same, now; `None` where a thread runs.
+#[track_caller]
+fn counted(pid: &str) -> Option<u64> {
+    let stat = |path: String| {
+        let stat = std::fs::read_to_string(path).expect("it lives");
+        let fields: Vec<String> = stat
+            .rsplit(") ")
+            .next()
+            .unwrap_or_default()
+            .split(' ')
+            .map(str::to_owned)
+            .collect();
+        fields
+    };
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task")).expect("it lives") {
+        let thread = thread.expect("it lives").path();
+        if !matches!(stat(format!("{}/stat", thread.display()))[0].as_str(), "S" | "Z") {
+            return None;
+        }
+    }
+    // Fields 10 to 13 of `/proc/PID/stat`, of which these begin with the third.
+    let numbers = &stat(format!("/proc/{pid}/stat"))[7..11];
+    Some(
+        numbers
+            .iter()
+            .map(|number| number.parse::<u64>().expect("a number"))
+            .sum(),
+    )
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_fault_after_the_exit_probe_is_counted() {
+    Traced::tasks("late --threads 100", "{")
+        .assert_exact()
+        .assert_all_seen()
+        .assert_at_least(100);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_fault_after_the_exit_probe_is_counted_though_the_process_ends_at_once() {
+    Traced::tasks("late --threads 4 --children 50", "{")
+        .assert_exact()
+        .assert_all_seen()
+        .assert_at_least(200);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_thousand_short_threads_are_exact() {
+    Traced::tasks("threads --count 1000 --pages 7", "{")
+        .assert_exact()
+        .assert_all_seen()
+        .assert_at_least(7_000);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_hundred_short_children_are_exact() {
+    Traced::tasks("children --count 100 --pages 7", "{")
+        .assert_exact()
+        .assert_all_seen()
+        .assert_at_least(700);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn exec_by_another_thread_is_exact() {
+    for _ in 0..8 {
+        // The arguments of the new program are copied with no exception taken: some faults are `untraced`.
+        Traced::tasks("exec --pages 300", "done")
+            .assert_exact()
+            .assert_at_least(600);
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn exec_by_another_thread_once_the_first_is_gone_is_exact() {
+    for _ in 0..8 {
+        Traced::tasks("exec --pages 300 --leaderless", "done")
+            .assert_exact()
+            .assert_at_least(600);
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_process_whose_first_thread_ends_is_traced_on() {
+    Traced::tasks("leaderless --pages 300", "done")
+        .assert_exact()
+        .assert_all_seen()
+        .assert_at_least(300);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_process_whose_first_thread_has_ended_is_a_target() {
+    Traced::tasks("leaderless --pages 300 --early", "done")
+        .assert_exact()
+        .assert_all_seen()
+        .assert_at_least(300);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn processes_killed_in_mid_storm_are_exact() {
+    Traced::tasks("kill --children 100 --threads 4", "{").assert_exact();
+}
