@@ -192,7 +192,7 @@ impl Pipeline {
                     self.note_io_uring(tgid);
                 }
             }
-            Notice::Thread { tgid, tid, count } => self.threads.found(tgid, tid, count),
+            Notice::Thread { tgid, tid, count } => self.threads.found(tgid, tid, count, &mut self.ledger),
             Notice::Seeded { tgid, time } => {
                 self.processes.entry(tgid).or_default().whole_from = Some(time);
             }
@@ -297,7 +297,7 @@ impl Pipeline {
                 },
             );
         }
-        self.threads.born(child, Tid(fork.child_tid));
+        self.threads.born(child, Tid(fork.child_tid), &mut self.ledger);
     }
 
     fn execed(&mut self, exec: &Exec) {

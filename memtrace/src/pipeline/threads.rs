@@ -51,21 +51,28 @@ pub(super) struct Threads {
 
 impl Threads {
     /// A thread that was there when tracing began.
-    pub(super) fn found(&mut self, tgid: Tgid, tid: Tid, count: FaultCount) {
-        self.by_tid
-            .insert(tid, Thread::new(tgid, Counting::from(count), Worker::found()));
+    pub(super) fn found(&mut self, tgid: Tgid, tid: Tid, count: FaultCount, ledger: &mut Ledger) {
+        let thread = Thread::new(tgid, Counting::from(count), Worker::found());
+        self.insert(tid, thread, ledger);
     }
 
     /// A thread that was just born: its counters are zero (`copy_mm` in kernel/fork.c). One that was also found in
     /// `/proc` keeps that baseline.
-    pub(super) fn born(&mut self, tgid: Tgid, tid: Tid) {
+    pub(super) fn born(&mut self, tgid: Tgid, tid: Tid, ledger: &mut Ledger) {
         if self.by_tid.get(&tid).is_some_and(|t| t.tgid == tgid && !t.exited) {
             return;
         }
-        self.add(tgid, tid, FaultCount::default());
+        self.add(tgid, tid, FaultCount::default(), ledger);
     }
 
-    fn add(&mut self, tgid: Tgid, tid: Tid, base: FaultCount) {
+    /// One whose last word never came may have had this id before.
+    fn insert(&mut self, tid: Tid, thread: Thread, ledger: &mut Ledger) {
+        if let Some(mut before) = self.by_tid.insert(tid, thread) {
+            before.close(ledger);
+        }
+    }
+
+    fn add(&mut self, tgid: Tgid, tid: Tid, base: FaultCount, ledger: &mut Ledger) {
         let mut counting = Counting::from(base);
         if self.ending {
             // Ends where it begins, unless its horizon was told. Nothing is pending yet.
@@ -75,7 +82,7 @@ impl Threads {
             acts: true,
             ..Thread::new(tgid, counting, Worker::born())
         };
-        self.by_tid.insert(tid, thread);
+        self.insert(tid, thread, ledger);
     }
 
     /// Reads the counters of a record of this thread. One that nobody told of counts from here.
@@ -86,7 +93,7 @@ impl Threads {
                 let settled = thread.counting.observe(count);
                 thread.book(&settled, ledger);
             }
-            None => self.add(tgid, tid, count),
+            None => self.add(tgid, tid, count, ledger),
         }
     }
 
@@ -212,9 +219,10 @@ impl Threads {
         }
     }
 
-    /// The process is gone, and so are its threads.
+    /// The process is gone, and so are its threads. The last words of those that began to exit may still come: RCU
+    /// callbacks of different CPUs run in any order.
     pub(super) fn remove_process(&mut self, tgid: Tgid, ledger: &mut Ledger) {
-        for (_, mut thread) in self.by_tid.extract_if(|_, t| t.tgid == tgid) {
+        for (_, mut thread) in self.by_tid.extract_if(|_, t| t.tgid == tgid && !t.exited) {
             thread.close(ledger);
         }
     }

@@ -157,3 +157,45 @@ fn a_first_thread_that_is_gone_takes_nobodys_place() {
     assert!(outcome.books.balanced);
     assert_eq!((outcome.books.kernel_min_flt, outcome.books.observed), (1, 1));
 }
+
+#[test]
+fn a_threads_last_word_may_come_after_its_process_is_gone() {
+    let mut k = Kernel::new();
+    k.thread(P, FaultCount::default());
+    k.thread(7, FaultCount::default());
+    for tid in [7, P] {
+        let header = k.header(tid, wire::KIND_EXIT);
+        k.record(Record::Exit(header));
+    }
+    k.minor(7, wire::FAULT_KERNEL);
+    for tid in [P, 7] {
+        let header = k.header(tid, wire::KIND_FREE);
+        k.record(Record::Free(header));
+    }
+    k.counts.clear();
+    let (_, outcome) = k.finish();
+    assert_eq!((outcome.books.kernel_min_flt, outcome.books.observed), (1, 1));
+    assert!(outcome.books.balanced);
+}
+
+#[test]
+fn a_thread_whose_last_word_never_came_is_in_the_books_when_its_id_is_used_again() {
+    let mut k = Kernel::new();
+    k.thread(P, FaultCount::default());
+    k.thread(7, FaultCount::default());
+    k.minor(7, 0);
+    let header = k.header(7, wire::KIND_EXIT);
+    k.record(Record::Exit(header));
+    let header = k.header(P, wire::KIND_FORK);
+    k.record(Record::Fork(Fork {
+        header,
+        child_tgid: P,
+        child_tid: 7,
+    }));
+    k.counts.insert(7, FaultCount::default());
+    k.minor(7, 0);
+    k.wait(7);
+    let (_, outcome) = k.finish();
+    assert_eq!((outcome.books.kernel_min_flt, outcome.books.observed), (2, 2));
+    assert!(outcome.books.balanced);
+}
