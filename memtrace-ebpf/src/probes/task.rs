@@ -21,8 +21,15 @@ use crate::{
 /// `(struct task_struct *parent, struct task_struct *child)`. The child has not run yet.
 #[inline(always)]
 pub(crate) fn fork(ctx: &RawTracePointContext) {
-    let Some(me) = Target::current() else { return };
     let child = Task(ctx.arg(1));
+    let Some(me) = Target::current() else {
+        // The number may have been a target's: that one's mark has to outlive it, see `free`.
+        let child_tgid = child.tgid();
+        if target::flags(child_tgid) != 0 {
+            target::set_flags(child_tgid, 0);
+        }
+        return;
+    };
     let (child_tgid, child_tid) = (child.tgid(), child.pid());
     if child_tgid != me.tgid {
         if FOLLOW.load() == 0 && !has_target_comm() {
@@ -92,8 +99,9 @@ pub(crate) fn free(ctx: &RawTracePointContext) {
     }
     let header = emit::header_of(tgid, tid, task.fault_count(), KIND_FREE);
     emit::send(Family::Task, header.time_ns, header);
+    // The process stays marked: its threads are freed in any order, and each has a last word. Whoever gets its number
+    // next is looked at in `fork`.
     if tid == tgid {
-        target::set_flags(tgid, 0);
         // Not there for a process that nobody forked.
         let _ = PARENTS.remove(tgid);
     }
