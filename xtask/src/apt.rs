@@ -16,7 +16,9 @@ use crate::{command, privilege};
 
 /// Those of `packages` that are not installed. Fails where there is no dpkg.
 pub(crate) fn missing<'a>(packages: &[&'a str]) -> Result<Vec<&'a str>> {
-    which::which("dpkg-query").context("this is no Debian or Ubuntu (no dpkg-query)")?;
+    which::which("dpkg-query")
+        .ok()
+        .context("this is no Debian or Ubuntu (no dpkg-query)")?;
     Ok(packages
         .iter()
         .copied()
@@ -34,7 +36,7 @@ fn installed(package: &str) -> bool {
 pub(crate) fn install(packages: &[&str]) -> Result<()> {
     // Once a run is enough.
     static UPDATED: OnceLock<Result<(), String>> = OnceLock::new();
-    which::which("apt-get").context("no apt-get")?;
+    which::which("apt-get").ok().context("no apt-get")?;
     if !privilege::is_root() {
         bail!("needs root: run `sudo apt-get install {}`", packages.join(" "));
     }

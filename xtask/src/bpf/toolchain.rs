@@ -44,7 +44,10 @@ pub(crate) struct Toolchain {
 pub(crate) fn find() -> Result<Toolchain> {
     let rustc = Rustc::find()?;
     if !has_core(&rustc.library()) {
-        bail!("no rust-src in {}", rustc.sysroot.display());
+        bail!(
+            "no rust-src: `cargo xtask bpf` adds it to {}",
+            rustc.sysroot.display()
+        );
     }
     let cargo_home = build::cargo_home()?;
     let linker = find_linker(&cargo_home)?;
@@ -158,7 +161,7 @@ fn install_rust_src(rustc: &Rustc) -> Result<()> {
 }
 
 fn rust_src_by_rustup(library: &Path) -> Result<()> {
-    which::which("rustup").context("there is no rustup")?;
+    which::which("rustup").ok().context("there is no rustup")?;
     println!("adding the standard library's source to the toolchain: rustup component add rust-src");
     command::logged(
         Command::new("rustup")
@@ -202,7 +205,9 @@ fn find_linker(cargo_home: &Path) -> Result<PathBuf> {
     if installed.is_file() {
         return Ok(installed);
     }
-    which::which("bpf-linker").context("no bpf-linker")
+    which::which("bpf-linker")
+        .ok()
+        .context("no bpf-linker: `cargo xtask bpf` installs it")
 }
 
 fn install_linker(cargo_home: &Path) -> Result<()> {
