@@ -22,6 +22,7 @@ use super::{
     args::{DemoAppArgs, DemoArgs, LiveArgs},
     failure::Failure,
     output::Output,
+    remedy,
     run::{Run, Signals, Stop, written},
     target::Target,
     terminal,
@@ -50,12 +51,14 @@ pub(super) fn app(args: &DemoAppArgs) -> ExitCode {
 
 /// Runs `memtrace demo`.
 pub(super) async fn demo(args: &DemoArgs) -> Result<ExitCode, Failure> {
+    remedy::check_kernel()?;
     let mut signals = Signals::new()?;
     let api = Api::start().map_err(|why| cannot_start("mock API", &why))?;
     let mut app = App::start(api.address()).await?;
     let target = Target::own_child(app.tgid())?;
     let live = LiveArgs::for_demo(args);
     let mut run = Run::attach(&live, &target, Output::open(None)?)?;
+    run.begin(&live);
     run.keep(driver::REQUESTS);
     run.say(prose(&introduction(&app, api)));
 

@@ -14,7 +14,10 @@ use super::{
 };
 use crate::kernel::{
     LoadError, Tried,
-    features::{self, CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN, CAP_SYS_PTRACE, Capability, Visibility},
+    features::{
+        self, CAP_BPF, CAP_DAC_READ_SEARCH, CAP_PERFMON, CAP_SYS_ADMIN, CAP_SYS_PTRACE, Capability,
+        Visibility,
+    },
     procfs,
 };
 
@@ -115,7 +118,7 @@ fn capabilities(has: impl Fn(Capability) -> Option<bool>) -> Vec<Finding> {
     let admin = has(CAP_SYS_ADMIN) == Some(true);
     let grant = |names: &str| {
         format!(
-            "run it with sudo, or: setcap {names}+ep on the memtrace binary (cap_bpf,cap_perfmon,cap_sys_ptrace in all)"
+            "run it with sudo, or: setcap {names}+ep on the memtrace binary (cap_bpf,cap_perfmon,cap_sys_ptrace,cap_dac_read_search in all)"
         )
     };
     let loads = [(CAP_BPF, "to load the probes"), (CAP_PERFMON, "to attach them")].map(
@@ -130,15 +133,15 @@ fn capabilities(has: impl Fn(Capability) -> Option<bool>) -> Vec<Finding> {
             None => limited(capability.name, "unknown", "/proc/self/status does not say"),
         },
     );
-    let looks = match has(CAP_SYS_PTRACE) {
-        Some(true) => ok(CAP_SYS_PTRACE.name, "to look into other users' /proc entries"),
+    let looks = [CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH].map(|capability| match has(capability) {
+        Some(true) => ok(capability.name, "to look into other users' /proc entries"),
         _ => limited(
-            CAP_SYS_PTRACE.name,
+            capability.name,
             "missing: to look into other users' /proc entries",
             "only your own processes can be targets; --port and --comm find no others",
         ),
-    };
-    loads.into_iter().chain([looks]).collect()
+    });
+    loads.into_iter().chain(looks).collect()
 }
 
 fn lockdown(mode: &str) -> Finding {
@@ -222,7 +225,7 @@ fn cgroup(mount: Option<String>) -> Finding {
 /// What a run would see of one process.
 fn process(pid: Tgid, seen: &Visibility) -> Vec<Finding> {
     let subject = format!("pid {}", pid.0);
-    let grant = "run it with sudo, or give the binary CAP_SYS_PTRACE";
+    let grant = "run it with sudo, or give the binary CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH";
     let mut findings = vec![ok(&subject, format!("{}, {} threads", seen.comm, seen.threads))];
     if seen.is_32_bit {
         let remedy = "memtrace knows the system calls of 64-bit programs only; faults are counted, requests are not seen";
@@ -365,7 +368,7 @@ mod tests {
                 .iter()
                 .map(|f| f.verdict == Verdict::Ok)
                 .collect::<Vec<_>>(),
-            [true, true, false]
+            [true, true, false, false]
         );
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Owns the shape of errors on standard error and the exit statuses. Must not know what can fail.
 
-use std::{fmt, process::ExitCode};
+use std::{fmt, io::Write as _, process::ExitCode};
 
 /// Exit statuses, as CONTRACT has them.
 pub(super) const FAILED: u8 = 2;
@@ -22,9 +22,9 @@ impl Failure {
     /// Status 2.
     pub(super) fn new(what: impl Into<String>, why: impl fmt::Display, hint: impl Into<String>) -> Self {
         Self {
-            what: what.into(),
+            what: one_line(&what.into()),
             why: one_line(&why.to_string()),
-            hint: hint.into(),
+            hint: one_line(&hint.into()),
             status: FAILED,
         }
     }
@@ -47,11 +47,17 @@ impl Failure {
     }
 
     /// Prints the two lines; the exit status.
-    #[expect(clippy::print_stderr, reason = "the contract's two lines")]
     pub(super) fn report(&self) -> ExitCode {
-        eprintln!("memtrace: {}: {}", self.what, self.why);
-        eprintln!("hint: {}", self.hint);
+        // Where nobody reads, the status still tells; `eprintln!` would panic.
+        let _ = write!(std::io::stderr(), "{self}");
         ExitCode::from(self.status)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "memtrace: {}: {}", self.what, self.why)?;
+        writeln!(f, "hint: {}", self.hint)
     }
 }
 
@@ -82,8 +88,10 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
     one_line(&text)
 }
 
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+/// What the user typed, or what a process calls itself, may be part of it, whatever characters that has.
+pub(super) fn one_line(text: &str) -> String {
+    let words: Vec<_> = text.split_whitespace().collect();
+    words.join(" ").replace(char::is_control, "\u{fffd}")
 }
 
 #[cfg(test)]
@@ -91,8 +99,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reason_is_one_line() {
-        let failure = Failure::new("what", "why\n  and more\n", "do this");
-        assert_eq!(failure.why, "why and more");
+    fn each_part_is_on_one_line_and_moves_no_cursor() {
+        let failure = Failure::new("--comm a\nb", "why\n  and \u{1b}[1Amore\n", "do\rthis");
+        assert_eq!(
+            failure.to_string(),
+            "memtrace: --comm a b: why and \u{fffd}[1Amore\nhint: do this\n"
+        );
     }
 }

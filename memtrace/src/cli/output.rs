@@ -36,6 +36,8 @@ pub(super) struct Output {
     backlog_bytes: usize,
     dropped: u64,
     closed: Arc<AtomicBool>,
+    /// All of the report has been sent: a file may have its name.
+    whole: Arc<AtomicBool>,
     writer: JoinHandle<Written>,
 }
 
@@ -66,8 +68,10 @@ impl Output {
         let (queue, chunks) = sync_channel(QUEUE);
         let closed = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&closed);
+        let whole = Arc::new(AtomicBool::new(false));
+        let is_whole = Arc::clone(&whole);
         let writer = std::thread::spawn(move || {
-            let written = sink.write_all(&chunks);
+            let written = sink.write_all(&chunks, &is_whole);
             told.store(true, Ordering::Release);
             written
         });
@@ -77,6 +81,7 @@ impl Output {
             backlog_bytes: 0,
             dropped: 0,
             closed,
+            whole,
             writer,
         })
     }
@@ -128,6 +133,7 @@ impl Output {
 
     /// Waits until all is written, as long as the reader takes.
     pub(super) fn finish(mut self) -> Written {
+        self.whole.store(true, Ordering::Release);
         if let Some(queue) = self.queue.take() {
             for piece in self.backlog.drain(..) {
                 if queue.send(piece).is_err() {
@@ -175,7 +181,7 @@ impl Sink {
         }
     }
 
-    fn write_all(self, chunks: &Receiver<Bytes>) -> Written {
+    fn write_all(self, chunks: &Receiver<Bytes>, is_whole: &AtomicBool) -> Written {
         let result = match self {
             Self::Stream(mut stream) => chunks
                 .iter()
@@ -183,7 +189,14 @@ impl Sink {
             Self::Nameless { mut file, path } => chunks
                 .iter()
                 .try_for_each(|chunk| file.write_all(&chunk))
-                .and_then(|()| give_name(&file, &path)),
+                .and_then(|()| {
+                    // A run that ended in an error has no report, not even an empty one.
+                    if is_whole.load(Ordering::Acquire) {
+                        give_name(&file, &path)
+                    } else {
+                        Ok(())
+                    }
+                }),
         };
         match result {
             Ok(()) => Written::Whole,
@@ -230,6 +243,22 @@ mod tests {
             assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
         }
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_report_that_is_given_up_leaves_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut output = Output::open(Some(&folder.path().join("report"))).unwrap();
+        output.send(b"half of it".to_vec());
+        let Output {
+            queue,
+            backlog,
+            writer,
+            ..
+        } = output;
+        drop((queue, backlog));
+        assert!(matches!(writer.join(), Ok(Written::Whole)));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub(super) fn for_load(error: &LoadError) -> Failure {
         return Failure::new(
             "cannot trace",
             format!("missing privilege ({})", chain(error)),
-            "run it with sudo, or give the binary CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE; `memtrace doctor` says what is missing",
+            "run it with sudo, or give the binary CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH; `memtrace doctor` says what is missing",
         );
     }
     let hint = match error {

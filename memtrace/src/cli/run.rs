@@ -4,11 +4,13 @@
 //! what events mean or how a report looks.
 
 use std::{
+    io::Write as _,
     path::PathBuf,
     process::ExitCode,
     time::{Duration, Instant},
 };
 
+use memtrace_common::Tgid;
 use tokio::{
     process::Child,
     signal::unix::{Signal, SignalKind, signal},
@@ -17,7 +19,7 @@ use tokio::{
 
 use super::{
     args::LiveArgs,
-    failure::{FAILED, Failure, INCONCLUSIVE},
+    failure::{FAILED, Failure, INCONCLUSIVE, one_line},
     output::{Output, Written},
     remedy,
     target::Target,
@@ -41,6 +43,8 @@ const TICK: Duration = Duration::from_millis(5);
 const CHORES: Duration = Duration::from_millis(100);
 /// How often it is looked whether others belong to the target: exec says so at once, this finds the rest.
 const CENSUS: Duration = Duration::from_secs(1);
+/// How long a report may take to be written once the user has asked twice for the end.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How long a command that memtrace started may take to end when it is told to.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -52,9 +56,15 @@ pub(super) async fn live(args: &LiveArgs) -> Result<ExitCode, Failure> {
     let mut target = Target::find(&args.target)?;
     let mut run = Run::attach(args, &target, output)?;
     let mut child = match target.held.take() {
-        Some(held) => Some(held.release().await?),
+        Some(held) => match held.release().await {
+            Ok(child) => Some(child),
+            // Ctrl-C goes to the whole foreground group: it has ended the helper too.
+            Err(_) if signals.came().await => None,
+            Err(failure) => return Err(failure),
+        },
         None => None,
     };
+    run.begin(args);
     let ended = async {
         match child.as_mut() {
             Some(child) => child.wait().await.map_or(i32::from(FAILED), command_status),
@@ -113,6 +123,15 @@ pub(super) struct Run {
     /// Requests that are kept beside the report, up to so many.
     kept: Vec<Request>,
     keep_at_most: usize,
+    adopted: Adopted,
+}
+
+/// Who was there when the run began.
+#[derive(Clone, Copy, Default)]
+struct Adopted {
+    first: Option<Tgid>,
+    processes: usize,
+    threads: usize,
 }
 
 impl Run {
@@ -133,17 +152,15 @@ impl Run {
         let mut pipeline = Pipeline::new(config);
         let mut live =
             Live::attach(&options, |event| pipeline.feed(event)).map_err(|e| remedy::for_load(&e))?;
-        let mut threads = 0;
-        let mut first = None;
-        let mut count = 0;
+        let mut adopted = Adopted::default();
         // What joins the target while it is being adopted is found on the second look.
         for _ in 0..2 {
             for tgid in target.processes() {
                 let of_this = live.adopt(tgid, |event| pipeline.feed(event));
                 if of_this > 0 {
-                    first.get_or_insert(tgid);
-                    threads += of_this;
-                    count += 1;
+                    adopted.first.get_or_insert(tgid);
+                    adopted.threads += of_this;
+                    adopted.processes += 1;
                 }
             }
         }
@@ -153,7 +170,7 @@ impl Run {
             only: args.report.only.clone(),
         };
         let table = terminal::table_options(args.report.output.is_some());
-        let mut run = Self {
+        Ok(Self {
             live: Some(live),
             pipeline,
             routes: Routes::new(),
@@ -164,12 +181,18 @@ impl Run {
             reporter: Reporter::new(args.report.format, view, table),
             kept: Vec::new(),
             keep_at_most: 0,
-        };
+            adopted,
+        })
+    }
+
+    /// From here on nothing can stand in the way: says so, and begins the report. A COMMAND runs by now, because one
+    /// that cannot be run is an error of two lines and no report.
+    pub(super) fn begin(&mut self, args: &LiveArgs) {
         let mut opening = Vec::new();
-        run.reporter.open(&mut opening);
-        run.output.send(opening);
-        announce(args, first, count, threads);
-        Ok(run)
+        self.reporter.open(&mut opening);
+        self.output.send(opening);
+        self.began = Instant::now();
+        announce(args, self.adopted);
     }
 
     /// From here on the first requests, up to so many, are kept for whoever wants more of them than the report.
@@ -313,13 +336,16 @@ pub(super) async fn written(
     path: Option<PathBuf>,
     signals: &mut Signals,
 ) -> Result<(), Failure> {
-    let writing = tokio::task::spawn_blocking(move || output.finish());
+    let mut writing = tokio::task::spawn_blocking(move || output.finish());
+    // The thread may still wait for its reader when nobody waits for the thread: it goes with the process.
     let written = tokio::select! {
-        written = writing => written.unwrap_or(Written::ReaderGone),
-        () = signals.any() => {
-            // The thread still waits for the reader: leave it to the kernel.
-            std::process::exit(i32::from(INCONCLUSIVE));
-        }
+        written = &mut writing => written.unwrap_or(Written::ReaderGone),
+        () = signals.any() => match (tokio::time::timeout(LAST_WORDS, writing).await, &path) {
+            (Ok(written), _) => written.unwrap_or(Written::ReaderGone),
+            // Whoever stalls is as good as gone.
+            (Err(_), None) => Written::ReaderGone,
+            (Err(late), Some(_)) => Written::Failed(late.into()),
+        },
     };
     match written {
         Written::Whole | Written::ReaderGone => Ok(()),
@@ -354,17 +380,19 @@ fn summary(outcome: Outcome, command_status: Option<i32>) -> Summary {
     }
 }
 
-/// The line that scripts wait for.
-#[expect(
-    clippy::print_stderr,
-    reason = "the contract's line, which `-q` does not silence"
-)]
-fn announce(args: &LiveArgs, first: Option<memtrace_common::Tgid>, processes: usize, threads: usize) {
+/// The line that scripts wait for, which `-q` does not silence.
+fn announce(args: &LiveArgs, adopted: Adopted) {
+    let Adopted {
+        first,
+        processes,
+        threads,
+    } = adopted;
     let name = match (&args.target.command.first(), first.and_then(procfs::process)) {
         (Some(command), _) => command.to_string_lossy().into_owned(),
         (None, Some(found)) => found.comm,
         (None, None) => "a target that is gone".to_owned(),
     };
+    let name = one_line(&name);
     let pid = first.map_or(0, |t| t.0);
     let who = match processes {
         0 | 1 => format!("pid {pid}, {threads} threads"),
@@ -375,7 +403,9 @@ fn announce(args: &LiveArgs, first: Option<memtrace_common::Tgid>, processes: us
         .port
         .map_or(String::new(), |p| format!(" on port {p}"));
     let release = terminal::kernel_release();
-    eprintln!("memtrace: tracing {name} ({who}){port}, kernel {release}, Ctrl-C to stop");
+    let line = format!("memtrace: tracing {name} ({who}){port}, kernel {release}, Ctrl-C to stop\n");
+    // Whoever started memtrace may not listen, or not any more; `eprintln!` would panic.
+    let _ = std::io::stderr().write_all(line.as_bytes());
 }
 
 /// 128 + N for signal N, as shells have it.
@@ -414,6 +444,13 @@ impl Signals {
             interrupt: on(SignalKind::interrupt())?,
             terminate: on(SignalKind::terminate())?,
         })
+    }
+
+    /// Whether one has come and was not waited for.
+    async fn came(&mut self) -> bool {
+        // The runtime may not have looked yet.
+        const LOOK: Duration = Duration::from_millis(20);
+        tokio::time::timeout(LOOK, self.any()).await.is_ok()
     }
 
     async fn any(&mut self) {

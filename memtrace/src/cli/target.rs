@@ -9,6 +9,7 @@ use std::{
 };
 
 use memtrace_common::Tgid;
+use rustix::thread::CapabilitySet;
 
 use super::{args::TargetArgs, failure::Failure, held::Held};
 use crate::kernel::procfs;
@@ -172,10 +173,16 @@ impl Target {
                 "memtrace does not trace itself",
                 "name another process",
             ),
+            // Whose a socket is only shows in `/proc/PID/fd`, which other users' processes keep to themselves.
+            Kind::Port(port) if !sees_all_users() => Failure::new(
+                format!("--port {port}"),
+                "no process that this user may look into listens on this TCP port",
+                "run it with sudo, or give the binary CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, to see other users' processes too",
+            ),
             Kind::Port(port) => Failure::new(
                 format!("--port {port}"),
                 "no process listens on this TCP port",
-                "`ss -ltnp` lists who listens where; root sees all",
+                "`ss -ltnp` lists who listens where",
             ),
             Kind::Comm(name) => Failure::new(
                 format!("--comm {name}"),
@@ -200,6 +207,10 @@ fn check_namespace() -> Result<(), Failure> {
         "the kernel's process ids are not visible from this pid namespace",
         "run memtrace on the host, or in a container with the host's pid namespace (--pid=host)",
     ))
+}
+
+fn sees_all_users() -> bool {
+    rustix::thread::capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_PTRACE))
 }
 
 fn check_pid(pid: Tgid) -> Result<(), Failure> {

@@ -35,6 +35,11 @@ pub const CAP_SYS_PTRACE: Capability = Capability {
     name: "CAP_SYS_PTRACE",
     bit: 19,
 };
+/// Lists other users' descriptors: `/proc/PID/fd` is closed to others by its mode, too.
+pub const CAP_DAC_READ_SEARCH: Capability = Capability {
+    name: "CAP_DAC_READ_SEARCH",
+    bit: 2,
+};
 /// Stands for the first two.
 pub const CAP_SYS_ADMIN: Capability = Capability {
     name: "CAP_SYS_ADMIN",
