@@ -8,7 +8,10 @@
 )]
 
 pub mod client;
+pub mod denied;
+pub mod leftover;
 pub mod memtrace;
+pub mod mount;
 pub mod node;
 pub mod process;
 pub mod report;
