@@ -7,6 +7,7 @@
     reason = "a harness reports failure by panicking; that is all it does"
 )]
 
+pub mod asked;
 pub mod client;
 pub mod denied;
 pub mod leftover;
@@ -15,6 +16,7 @@ pub mod mount;
 pub mod node;
 pub mod process;
 pub mod report;
+pub mod server;
 pub mod workload;
 
 /// Ends the test with a plain word where it lacks root, which loading BPF programs takes.

@@ -1,13 +1,17 @@
-//! Threads and processes that come, go and change: the kernel's own count of their faults is the measure, to the
-//! last one.
+//! What the probes have to see, on the real kernel.
+//!
+//! Threads and processes that come, go and change: the kernel's own count of their faults is the measure, to the last
+//! one. And every way to read and write a connection, and to get hold of one.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use memtrace_tests::asked::Asked;
 use memtrace_tests::memtrace::Memtrace;
 use memtrace_tests::process::{Finished, PATIENCE, Running, Stream, built};
 use memtrace_tests::report::{Lost, Report};
 use memtrace_tests::require_root;
+use memtrace_tests::server::Server;
 
 /// A run of `memtrace-tasks` that was traced from one standstill to the next.
 struct Traced {
@@ -207,4 +211,157 @@ fn a_process_whose_first_thread_has_ended_is_a_target() {
 #[ignore = "needs root"]
 fn processes_killed_in_mid_storm_are_exact() {
     Traced::tasks("kill --children 100 --threads 4", "{").assert_exact();
+}
+
+/// A connection of each shape, asked on while the server is traced.
+#[track_caller]
+fn assert_each_shape_is_seen(serve: &[&str], shapes: &[&str]) {
+    require_root();
+    let server = Server::shapes(serve.iter().chain(shapes));
+    let memtrace = Memtrace::attach(["--pid", &server.pid().to_string(), "--format", "ndjson"]);
+    let mut asked = Asked::default();
+    for shape in shapes {
+        asked.each_way(&mut server.client(), &shape.replace(['=', ','], "-"));
+    }
+    asked.assert_listed(&memtrace.interrupt());
+}
+
+const PLAIN: &str = "read=read,write=write";
+
+#[test]
+#[ignore = "needs root"]
+fn every_way_to_read_is_seen() {
+    assert_each_shape_is_seen(
+        &[],
+        &[
+            "read=read",
+            "read=readv",
+            "read=recvfrom",
+            "read=recvmsg",
+            "read=splice",
+        ],
+    );
+}
+
+#[test]
+#[ignore = "needs root"]
+fn what_recvmmsg_reads_is_seen() {
+    assert_each_shape_is_seen(&[], &["read=recvmmsg"]);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_look_ahead_changes_nothing() {
+    assert_each_shape_is_seen(&[], &["read=peek", "read=peekmsg"]);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn every_way_to_write_is_seen() {
+    assert_each_shape_is_seen(
+        &[],
+        &[
+            "write=write",
+            "write=writev",
+            "write=sendto",
+            "write=sendmsg",
+            "write=sendfile",
+            "write=splice",
+        ],
+    );
+}
+
+#[test]
+#[ignore = "needs root"]
+fn what_sendmmsg_writes_is_seen() {
+    assert_each_shape_is_seen(&[], &["write=sendmmsg"]);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn every_way_to_get_a_descriptor_is_seen() {
+    assert_each_shape_is_seen(
+        &[],
+        &[
+            "accept=accept4",
+            "accept=accept",
+            "fd=dup",
+            "fd=dup2",
+            "fd=dup3",
+            "fd=dupfd",
+            // The number is closed in bulk, and then the next connection's.
+            "fd=close_range",
+            "fd=close_range",
+            PLAIN,
+        ],
+    );
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_connection_that_a_forked_child_serves_is_seen() {
+    assert_each_shape_is_seen(&["--serve", "wait"], &[PLAIN, "fd=dup", PLAIN]);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_forked_child_is_seen_though_its_parent_closes_the_connection_first() {
+    assert_each_shape_is_seen(
+        &["--serve", "fork", "--linger", "0.05"],
+        &[PLAIN, "fd=dup", PLAIN],
+    );
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_connection_that_another_process_passes_on_is_seen() {
+    require_root();
+    let server = Server::shapes(["--serve", "pass"]);
+    let line = server.running.wait_for_line(Stream::Stdout, "worker ");
+    let worker = line.trim_start_matches("worker ").to_owned();
+    let parent = server.pid().to_string();
+    let memtrace = Memtrace::attach(["--pid", &parent, "--pid", &worker, "--format", "ndjson"]);
+    let mut asked = Asked::default();
+    for name in ["first", "second", "third"] {
+        asked.each_way(&mut server.client(), name);
+    }
+    let report = asked.assert_listed(&memtrace.interrupt());
+    assert!(
+        report.requests.iter().all(|r| r.pid.to_string() == worker),
+        "the worker serves them: {:?}",
+        report.requests
+    );
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_connection_that_is_open_already_is_usable_at_once() {
+    require_root();
+    let server = Server::shapes([PLAIN]);
+    let mut client = server.client();
+    Asked::default().each_way(&mut client, "before");
+    let memtrace = Memtrace::attach(["--pid", &server.pid().to_string(), "--format", "ndjson"]);
+    let mut asked = Asked::default();
+    asked.each_way(&mut client, "after");
+    asked.assert_listed(&memtrace.interrupt());
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_server_that_uses_io_uring_is_said_to() {
+    require_root();
+    let server = Server::shapes([PLAIN]);
+    let pid = server.pid().to_string();
+    let mut client = server.client();
+    // The first run sees it set up, the second finds it.
+    for path in ["/io_uring/200/0", "/other/200/0"] {
+        let memtrace = Memtrace::attach(["--pid", &pid, "--format", "ndjson"]);
+        assert_eq!(client.get(path).expect("an answer").status, 200);
+        let run = memtrace.interrupt();
+        let notes = &Report::of(run.assert_status(0)).summary.notes;
+        run.assert(
+            notes.iter().any(|n| n.contains("io_uring") && n.contains(&pid)),
+            "no note of io_uring",
+        );
+    }
 }

@@ -85,7 +85,8 @@ enum Act {
         #[arg(long)]
         threads: usize,
     },
-    /// Runs a command and prints what the kernel counted for it, from its birth by `fork` to its end.
+    /// Runs a command and prints what the kernel counted: for it, from its birth by `fork` to its end; and for this
+    /// process meanwhile, and since it was born.
     Parent {
         #[arg(last = true, required = true)]
         command: Vec<String>,
@@ -269,11 +270,13 @@ fn parent(command: &[String]) -> anyhow::Result<()> {
     let [program, arguments @ ..] = command else {
         anyhow::bail!("no command");
     };
+    let before = Counted::of_this_process();
     let status = Command::new(program).args(arguments).status()?;
     ensure!(status.success(), "{program}: {status}");
     let children = Counted::of_its_children();
-    let own = Counted::of_this_process();
-    say(&format!(r#"{{"own":{own},"children":{children}}}"#))
+    let all = Counted::of_this_process();
+    let own = all.since(before);
+    say(&format!(r#"{{"own":{own},"all":{all},"children":{children}}}"#))
 }
 
 fn say(line: &str) -> anyhow::Result<()> {
