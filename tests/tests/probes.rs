@@ -312,25 +312,38 @@ fn a_forked_child_is_seen_though_its_parent_closes_the_connection_first() {
     );
 }
 
-#[test]
-#[ignore = "needs root"]
-fn a_connection_that_another_process_passes_on_is_seen() {
+/// The connections' requests are the worker's, whether or not the process that accepts them is traced too.
+#[track_caller]
+fn assert_passed_on(with_parent: bool) {
     require_root();
     let server = Server::shapes(["--serve", "pass"]);
     let line = server.running.wait_for_line(Stream::Stdout, "worker ");
     let worker = line.trim_start_matches("worker ").to_owned();
     let parent = server.pid().to_string();
-    let memtrace = Memtrace::attach(["--pid", &parent, "--pid", &worker, "--format", "ndjson"]);
+    let parent = if with_parent { &["--pid", &parent][..] } else { &[] };
+    let memtrace = Memtrace::attach([&["--pid", &worker, "--format", "ndjson"], parent].concat());
     let mut asked = Asked::default();
     for name in ["first", "second", "third"] {
         asked.each_way(&mut server.client(), name);
     }
-    let report = asked.assert_listed(&memtrace.interrupt());
-    assert!(
+    let run = memtrace.interrupt();
+    let report = asked.assert_listed(&run);
+    run.assert(
         report.requests.iter().all(|r| r.pid.to_string() == worker),
-        "the worker serves them: {:?}",
-        report.requests
+        format_args!("not all are the worker's, process {worker}"),
     );
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_connection_that_a_traced_process_passes_on_is_seen() {
+    assert_passed_on(true);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_connection_that_another_process_passes_on_is_seen() {
+    assert_passed_on(false);
 }
 
 #[test]
