@@ -245,12 +245,6 @@ fn every_way_to_read_is_seen() {
 
 #[test]
 #[ignore = "needs root"]
-fn what_recvmmsg_reads_is_seen() {
-    assert_each_shape_is_seen(&[], &["read=recvmmsg"]);
-}
-
-#[test]
-#[ignore = "needs root"]
 fn a_look_ahead_changes_nothing() {
     assert_each_shape_is_seen(&[], &["read=peek", "read=peekmsg"]);
 }
@@ -269,12 +263,6 @@ fn every_way_to_write_is_seen() {
             "write=splice",
         ],
     );
-}
-
-#[test]
-#[ignore = "needs root"]
-fn what_sendmmsg_writes_is_seen() {
-    assert_each_shape_is_seen(&[], &["write=sendmmsg"]);
 }
 
 #[test]
@@ -301,15 +289,6 @@ fn every_way_to_get_a_descriptor_is_seen() {
 #[ignore = "needs root"]
 fn a_connection_that_a_forked_child_serves_is_seen() {
     assert_each_shape_is_seen(&["--serve", "wait"], &[PLAIN, "fd=dup", PLAIN]);
-}
-
-#[test]
-#[ignore = "needs root"]
-fn a_forked_child_is_seen_though_its_parent_closes_the_connection_first() {
-    assert_each_shape_is_seen(
-        &["--serve", "fork", "--linger", "0.05"],
-        &[PLAIN, "fd=dup", PLAIN],
-    );
 }
 
 /// The connections' requests are the worker's, whether or not the process that accepts them is traced too.
