@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use memtrace_tests::asked::Asked;
 use memtrace_tests::client::Client;
@@ -12,6 +12,7 @@ use memtrace_tests::process::{Finished, Running};
 use memtrace_tests::report::Report;
 use memtrace_tests::require_root;
 use memtrace_tests::server::{Server, app, free_port, installed};
+use rustix::process::Signal;
 
 /// Clients that ask at the same time, each on a connection that it keeps.
 const CLIENTS: usize = 4;
@@ -158,6 +159,17 @@ impl Nginx {
             report.requests.iter().all(|r| workers.contains(&r.pid)),
             format_args!("not all are of {workers:?}"),
         );
+    }
+}
+
+impl Drop for Nginx {
+    /// Its workers would outlive a master that is killed.
+    fn drop(&mut self) {
+        self.server.running.signal(Signal::TERM);
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while !self.server.running.has_ended() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 }
 
