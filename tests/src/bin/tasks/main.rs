@@ -235,6 +235,8 @@ fn go_on(pages: usize, early: bool) -> anyhow::Result<()> {
 
 /// Touches fresh pages in so many threads until somebody ends it.
 fn storm(threads: usize) -> anyhow::Result<()> {
+    // Also where that somebody is ended first.
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     let barrier = Barrier::new(threads + 1);
     std::thread::scope(|scope| {
         for _ in 0..threads {
