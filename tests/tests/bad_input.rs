@@ -281,7 +281,13 @@ fn no_privilege() {
         return;
     }
     let pid = std::process::id().to_string();
-    for arguments in [&["--pid", &pid][..], &["--comm", "memtrace"], &["--", "true"]] {
+    // This process is there to be found, whatever else runs.
+    let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).expect("it runs");
+    for arguments in [
+        &["--pid", &pid][..],
+        &["--comm", comm.trim_end()],
+        &["--", "true"],
+    ] {
         let (mut command, _folder) = as_nobody(arguments);
         let run = Running::start(&mut command).finish();
         assert_refused(&run, "cannot trace", "missing privilege");
