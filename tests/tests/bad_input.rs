@@ -282,7 +282,7 @@ fn no_privilege() {
     }
     let pid = std::process::id().to_string();
     // This process is there to be found, whatever else runs.
-    let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).expect("it runs");
+    let comm = fs::read_to_string(format!("/proc/{pid}/comm")).expect("it runs");
     for arguments in [
         &["--pid", &pid][..],
         &["--comm", comm.trim_end()],
