@@ -91,7 +91,7 @@ fn the_story_agrees_with_the_table_and_the_books() {
         numbers(&line[40..])
             .iter()
             .rev()
-            .nth(2)
+            .nth(3)
             .copied()
             .unwrap_or_default()
     };
