@@ -13,6 +13,8 @@ pub const TARGETS_PER_ELEMENT: u32 = 8;
 pub const TARGET_TRACED: u8 = 1;
 /// `TARGETS` byte: it was forked while traced, so its descriptors may be known under its parent's tgid.
 pub const TARGET_FORKED: u8 = 2;
+/// `TARGETS` byte: it has forked while traced, so what it closes is kept for the child to find.
+pub const TARGET_PARENT: u8 = 4;
 
 /// Families of records, for counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,12 +67,24 @@ pub struct FdKey {
     pub fd: i32,
 }
 
+/// Whose descriptors a process began with, in `PARENTS`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Parent {
+    /// When it was forked: what the parent closes later is the child's still.
+    pub born_ns: u64,
+    /// The process that forked it.
+    pub tgid: u32,
+    /// Zero.
+    pub pad: u32,
+}
+
+/// [`FdState::role`]: of no interest; hides the parent's descriptor of the same number.
+pub const ROLE_IGNORED: u32 = 0;
 /// [`FdState::role`]: a connection that a client opened: its bytes are captured.
 pub const ROLE_INBOUND: u32 = 1;
 /// [`FdState::role`]: a connection that the process opened: only lengths are sent.
 pub const ROLE_OUTBOUND: u32 = 2;
-/// [`FdState::role`]: of no interest; hides the parent's descriptor of the same number.
-pub const ROLE_IGNORED: u32 = 3;
 
 /// What the kernel side knows of a descriptor.
 ///
@@ -80,16 +94,23 @@ pub const ROLE_IGNORED: u32 = 3;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct FdState {
+    /// Since when the number means this; zero where it did before the process was a target.
+    pub opened_ns: u64,
+    /// When the process closed it; zero while it is open.
+    pub closed_ns: u64,
     /// One of the `ROLE_` constants.
     pub role: u32,
     /// For reads, in bytes.
     pub read_budget: u32,
     /// For writes, in bytes.
     pub write_budget: u32,
+    /// Zero.
+    pub pad: u32,
 }
 
 const _: () = {
     assert!(size_of::<Counters>() == 88);
+    assert!(size_of::<Parent>() == 16);
     assert!(size_of::<FdKey>() == 8);
-    assert!(size_of::<FdState>() == 12);
+    assert!(size_of::<FdState>() == 32);
 };

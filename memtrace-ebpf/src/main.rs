@@ -40,7 +40,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, PerCpuArray, RingBuf},
     programs::RawTracePointContext,
 };
-use memtrace_common::map::{Counters, FdKey, FdState, Gap, TARGETS_PER_ELEMENT, TGID_LIMIT};
+use memtrace_common::map::{Counters, FdKey, FdState, Gap, Parent, TARGETS_PER_ELEMENT, TGID_LIMIT};
 
 /// All records. Userspace sets the size before it loads.
 #[map]
@@ -52,9 +52,10 @@ static RING: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
 static TARGETS: Array<[u8; TARGETS_PER_ELEMENT as usize]> =
     Array::with_max_entries(TGID_LIMIT / TARGETS_PER_ELEMENT, BPF_F_MMAPABLE);
 
-/// The parent of each process that was forked while traced, for the descriptors that it inherited.
+/// The parent of each process that was forked while traced, for the descriptors that it inherited. Userspace takes
+/// out those that are gone, here and in `FDS`, when nobody can inherit from them any more.
 #[map]
-static PARENTS: HashMap<u32, u32> = HashMap::with_max_entries(16_384, BPF_F_NO_PREALLOC);
+static PARENTS: HashMap<u32, Parent> = HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
 
 /// The descriptors that matter.
 #[map]

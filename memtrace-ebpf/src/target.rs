@@ -3,7 +3,7 @@
 //! Owns the table of targets. Must not know what the probes do with the answer.
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use memtrace_common::map::{TARGET_FORKED, TARGETS_PER_ELEMENT};
+use memtrace_common::map::{TARGET_FORKED, TARGET_PARENT, TARGETS_PER_ELEMENT};
 
 use crate::TARGETS;
 
@@ -28,6 +28,20 @@ impl Target {
     #[inline(always)]
     pub(crate) fn forked(self) -> bool {
         self.flags & TARGET_FORKED != 0
+    }
+
+    /// It, or a process of which it has descriptors, has forked while traced: what it closes matters to others.
+    #[inline(always)]
+    pub(crate) fn has_kin(self) -> bool {
+        self.flags & (TARGET_FORKED | TARGET_PARENT) != 0
+    }
+
+    /// It forks.
+    #[inline(always)]
+    pub(crate) fn becomes_parent(self) {
+        if self.flags & TARGET_PARENT == 0 {
+            set_flags(self.tgid, self.flags | TARGET_PARENT);
+        }
     }
 }
 

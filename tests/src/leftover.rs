@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use aya::maps::loaded_maps;
+use aya::maps::{HashMap, Map, MapData, loaded_maps};
 use aya::programs::{loaded_links, loaded_programs};
 
 /// The kernel frees programs and maps a little after their last descriptor is closed.
@@ -114,6 +114,30 @@ impl Bpf {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
+}
+
+/// How many elements a hash map has that a process holds.
+#[track_caller]
+pub fn entries(pid: u32, name: &str) -> usize {
+    let held = Bpf::held_by(pid).maps;
+    let map = loaded_maps()
+        .flatten()
+        .find(|map| held.contains(&map.id()) && map.name_as_str() == Some(name))
+        .unwrap_or_else(|| panic!("process {pid} has no map {name}"));
+    let data = MapData::from_id(map.id()).expect("the map");
+    match (map.key_size(), map.value_size()) {
+        (4, 16) => keys::<4, 16>(data),
+        (8, 32) => keys::<8, 32>(data),
+        sizes => panic!("a map of other sizes: {sizes:?}"),
+    }
+}
+
+fn keys<const K: usize, const V: usize>(data: MapData) -> usize {
+    HashMap::<MapData, [u8; K], [u8; V]>::try_from(Map::HashMap(data))
+        .expect("a hash map of these sizes")
+        .keys()
+        .flatten()
+        .count()
 }
 
 /// What there was before a run. Programs and attachments alone: a map may be held by a mapping, which no descriptor

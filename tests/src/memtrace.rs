@@ -40,6 +40,11 @@ impl Memtrace {
         Memtrace(running)
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.0.pid()
+    }
+
     /// Has it ended of itself?
     #[track_caller]
     pub fn has_ended(&mut self) -> bool {

@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use memtrace_tests::asked::Asked;
+use memtrace_tests::leftover::entries;
 use memtrace_tests::memtrace::Memtrace;
 use memtrace_tests::process::{Finished, PATIENCE, Running, Stream, built};
 use memtrace_tests::report::{Lost, Report};
@@ -238,6 +239,7 @@ fn every_way_to_read_is_seen() {
             "read=readv",
             "read=recvfrom",
             "read=recvmsg",
+            "read=recvmmsg",
             "read=splice",
         ],
     );
@@ -259,6 +261,7 @@ fn every_way_to_write_is_seen() {
             "write=writev",
             "write=sendto",
             "write=sendmsg",
+            "write=sendmmsg",
             "write=sendfile",
             "write=splice",
         ],
@@ -291,11 +294,20 @@ fn a_connection_that_a_forked_child_serves_is_seen() {
     assert_each_shape_is_seen(&["--serve", "wait"], &[PLAIN, "fd=dup", PLAIN]);
 }
 
+#[test]
+#[ignore = "needs root"]
+fn a_forked_child_is_seen_though_its_parent_closes_the_connection_first() {
+    assert_each_shape_is_seen(
+        &["--serve", "fork", "--linger", "0.05"],
+        &[PLAIN, "fd=dup", PLAIN],
+    );
+}
+
 /// The connections' requests are the worker's, whether or not the process that accepts them is traced too.
 #[track_caller]
-fn assert_passed_on(with_parent: bool) {
+fn assert_passed_on(with_parent: bool, beside: u32) {
     require_root();
-    let server = Server::shapes(["--serve", "pass"]);
+    let server = Server::shapes(["--serve", "pass", "--beside", &beside.to_string()]);
     let line = server.running.wait_for_line(Stream::Stdout, "worker ");
     let worker = line.trim_start_matches("worker ").to_owned();
     let parent = server.pid().to_string();
@@ -316,13 +328,49 @@ fn assert_passed_on(with_parent: bool) {
 #[test]
 #[ignore = "needs root"]
 fn a_connection_that_a_traced_process_passes_on_is_seen() {
-    assert_passed_on(true);
+    assert_passed_on(true, 0);
 }
 
 #[test]
 #[ignore = "needs root"]
 fn a_connection_that_another_process_passes_on_is_seen() {
-    assert_passed_on(false);
+    assert_passed_on(false, 0);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_connection_that_is_passed_on_beside_others_is_seen() {
+    assert_passed_on(false, 2);
+    // With it, as many as one message can pass.
+    assert_passed_on(false, 252);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn processes_that_are_gone_leave_nothing_in_the_probes_tables() {
+    require_root();
+    let server = Server::shapes(["--serve", "fork"]);
+    let memtrace = Memtrace::attach(["--pid", &server.pid().to_string(), "--format", "ndjson"]);
+    let mut asked = Asked::default();
+    for _ in 0..100 {
+        assert_eq!(
+            server.client().get("/child/200/10").expect("an answer").status,
+            200
+        );
+        asked.note("GET", "/child/200/10", 200);
+    }
+    let left = || ["FDS", "PARENTS"].map(|map| entries(memtrace.pid(), map));
+    // A hundred children have come and gone: the server's own few are what stays.
+    let deadline = Instant::now() + PATIENCE;
+    while left().iter().any(|&n| n > 10) {
+        assert!(
+            Instant::now() < deadline,
+            "descriptors and parents left: {:?}",
+            left()
+        );
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    asked.assert_listed(&memtrace.interrupt());
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //!
 //! Owns the table of descriptors that matter. Must not know HTTP; `payload` has the capture of bytes.
 
+use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_log_ebpf::warn;
 use memtrace_common::{
     map::{Family, FdKey, FdState, ROLE_IGNORED, ROLE_INBOUND, ROLE_OUTBOUND},
@@ -12,7 +13,7 @@ use memtrace_common::{
 };
 
 use super::{
-    payload::{self, Buffers, Mmsghdr, Msghdr, Rights, read_user},
+    payload::{self, Buffers, Mmsghdr, Msghdr, read_user},
     syscall::Registers,
 };
 use crate::{FDS, PARENTS, arch::Call, emit, target::Target};
@@ -22,8 +23,10 @@ const F_DUPFD: u64 = 0;
 const F_DUPFD_CLOEXEC: u64 = 1030;
 const MSG_PEEK: u64 = 2;
 const CLOSE_RANGE_CLOEXEC: u64 = 4;
-const SOL_SOCKET: u32 = 1;
-const SCM_RIGHTS: u32 = 1;
+/// The most descriptors that one message passes on (`SCM_MAX_FD`, `include/net/scm.h`).
+const RIGHTS_MAX: u64 = 253;
+/// How far up a descriptor may have been inherited from.
+const GENERATIONS_MAX: usize = 4;
 /// Messages of one `recvmmsg` or `sendmmsg` whose lengths are added up. On streams nobody sends more at once.
 const MESSAGES_MAX: i64 = 8;
 
@@ -68,7 +71,7 @@ pub(crate) fn returned(me: Target, call: u8, regs: Registers, ret: i64) {
 #[inline(always)]
 pub(crate) fn close(me: Target, regs: Registers) {
     let fd = regs.argument(0) as i32;
-    if state(me, fd).is_some() {
+    if state(me, fd).is_some_and(|state| state.role != ROLE_IGNORED) {
         forget(me, fd);
         plain(me, OP_CLOSE, 0, fd, 0, 0);
     }
@@ -95,13 +98,11 @@ fn moved(me: Target, call: u8, regs: Registers, fd: i32, ret: i64) {
     } else if call == Call::Sendfile as u8 {
         unseen(me, OP_WRITE, fd, ret);
     } else if call == Call::Recvmmsg as u8 {
-        if regs.argument(3) & MSG_PEEK == 0 && state(me, fd).is_some() {
-            unseen(me, OP_READ, fd, message_bytes(regs.argument(1), ret));
+        if regs.argument(3) & MSG_PEEK == 0 {
+            messages(me, OP_READ, fd, regs.argument(1), ret);
         }
     } else if call == Call::Sendmmsg as u8 {
-        if state(me, fd).is_some() {
-            unseen(me, OP_WRITE, fd, message_bytes(regs.argument(1), ret));
-        }
+        messages(me, OP_WRITE, fd, regs.argument(1), ret);
     } else {
         let (op, buffers) = if call == Call::Read as u8 {
             (OP_READ, Buffers::One(regs.argument(1)))
@@ -125,7 +126,7 @@ fn moved(me: Target, call: u8, regs: Registers, fd: i32, ret: i64) {
                 return;
             };
             if read {
-                received_descriptor(me, fd, &message);
+                received_descriptors(me, fd, &message);
             }
             (
                 if read { OP_READ } else { OP_WRITE },
@@ -183,12 +184,19 @@ fn turn(me: Target, op: u8, fd: i32, ret: i64, state: &'static mut FdState) -> O
     }
 }
 
-/// The sum of `msg_len` over the first messages.
+/// Several messages, which on a stream is one stretch of it: the first is looked into, of the others the lengths are
+/// added up.
 #[inline(always)]
-fn message_bytes(address: u64, messages: i64) -> i64 {
-    let mut sum = 0_i64;
-    for i in 0..MESSAGES_MAX {
-        if i >= messages {
+fn messages(me: Target, op: u8, fd: i32, address: u64, count: i64) {
+    let Some(first) = read_user::<Mmsghdr>(address) else {
+        return;
+    };
+    if op == OP_READ {
+        received_descriptors(me, fd, &first.header);
+    }
+    let mut sum = i64::from(first.len as u32);
+    for i in 1..MESSAGES_MAX {
+        if i >= count {
             break;
         }
         let at = address + i as u64 * size_of::<Mmsghdr>() as u64;
@@ -197,23 +205,25 @@ fn message_bytes(address: u64, messages: i64) -> i64 {
         };
         sum += i64::from(message.len as u32);
     }
-    sum
+    let Msghdr { iov, iov_len, .. } = first.header;
+    let buffers = Buffers::First {
+        iov,
+        iov_len,
+        len: u64::from(first.len as u32),
+    };
+    seen(me, op, fd, sum, buffers);
 }
 
-/// A descriptor that another process passed on (Node's cluster does): it may be a connection.
+/// Descriptors that another process passed on (Node's cluster does): they may be connections.
 #[inline(always)]
-fn received_descriptor(me: Target, fd: i32, message: &Msghdr) {
-    /// `CMSG_LEN(sizeof(int))`
-    const ONE_FD: u64 = 20;
-    if message.control_len < ONE_FD {
-        return;
-    }
-    let Some(rights) = read_user::<Rights>(message.control) else {
+fn received_descriptors(me: Target, fd: i32, message: &Msghdr) {
+    let Some(rights) = payload::rights(message) else {
         return;
     };
-    if rights.level == SOL_SOCKET && rights.kind == SCM_RIGHTS && rights.len >= ONE_FD {
-        remember(me, rights.fd, ROLE_INBOUND);
-        plain(me, OP_RECV_FD, 0, fd, 0, i64::from(rights.fd));
+    for i in 0..RIGHTS_MAX {
+        let Some(received) = rights.get(i) else { return };
+        remember(me, received, ROLE_INBOUND);
+        plain(me, OP_RECV_FD, 0, fd, 0, i64::from(received));
     }
 }
 
@@ -236,32 +246,68 @@ fn plain(me: Target, op: u8, flags: u8, fd: i32, ret: i64, other: i64) {
     emit::send(Family::Io, header.time_ns, Io { header, ret, other });
 }
 
-/// What is known of a descriptor: its own entry, or for one that was inherited, its parent's, copied.
+/// What is known of a descriptor that is open: its own entry, or one that was inherited, copied.
 #[inline(always)]
 fn state(me: Target, fd: i32) -> Option<&'static mut FdState> {
-    let own = FdKey { tgid: me.tgid, fd };
-    if let Some(state) = FDS.get_ptr_mut(own) {
-        // SAFETY: a live map element; userspace replaces elements whole.
-        return Some(unsafe { &mut *state });
+    if let Some(own) = entry(me, fd) {
+        return (own.closed_ns == 0).then_some(own);
     }
     if !me.forked() {
         return None;
     }
-    // SAFETY: copied at once.
-    let parent = *unsafe { PARENTS.get(me.tgid) }?;
-    // SAFETY: copied at once.
-    let inherited = *unsafe { FDS.get(FdKey { tgid: parent, fd }) }?;
-    FDS.insert(own, inherited, 0).ok()?;
-    // SAFETY: as above.
-    FDS.get_ptr_mut(own).map(|state| unsafe { &mut *state })
+    // What was not inherited is noted too, so that the next call on it finds that out at once.
+    let found = inherited(me.tgid, fd).unwrap_or(IGNORED);
+    FDS.insert(FdKey { tgid: me.tgid, fd }, found, 0).ok()?;
+    entry(me, fd)
 }
+
+/// What an ancestor had under this number when the line to this process branched off.
+#[inline(always)]
+fn inherited(mut tgid: u32, fd: i32) -> Option<FdState> {
+    for _ in 0..GENERATIONS_MAX {
+        // SAFETY: copied at once.
+        let parent = *unsafe { PARENTS.get(tgid) }?;
+        tgid = parent.tgid;
+        // SAFETY: copied at once.
+        if let Some(&state) = unsafe { FDS.get(FdKey { tgid, fd }) } {
+            // A number that has been given out anew since the fork is taken for what it is now: a server that forks
+            // for each connection uses the same number over and over.
+            let was_open = state.closed_ns == 0 || state.closed_ns > parent.born_ns;
+            return was_open.then_some(FdState {
+                closed_ns: 0,
+                ..state
+            });
+        }
+    }
+    None
+}
+
+#[inline(always)]
+fn entry(me: Target, fd: i32) -> Option<&'static mut FdState> {
+    // SAFETY: a live map element; userspace replaces elements whole.
+    FDS.get_ptr_mut(FdKey { tgid: me.tgid, fd })
+        .map(|state| unsafe { &mut *state })
+}
+
+/// Neither a connection nor anything that an ancestor has.
+const IGNORED: FdState = FdState {
+    opened_ns: 0,
+    closed_ns: 0,
+    role: ROLE_IGNORED,
+    read_budget: 0,
+    write_budget: 0,
+    pad: 0,
+};
 
 #[inline(always)]
 fn remember(me: Target, fd: i32, role: u32) {
     let state = FdState {
+        // SAFETY: the helper takes nothing.
+        opened_ns: unsafe { bpf_ktime_get_ns() },
         role,
         read_budget: HEAD_MAX as u32,
         write_budget: HEAD_MAX as u32,
+        ..IGNORED
     };
     if FDS.insert(FdKey { tgid: me.tgid, fd }, state, 0).is_err() {
         warn!(
@@ -272,13 +318,17 @@ fn remember(me: Target, fd: i32, role: u32) {
     }
 }
 
+/// The number means nothing to this process any more. A child that was forked before may still have what it meant.
 #[inline(always)]
 fn forget(me: Target, fd: i32) {
-    if me.forked() {
-        // Hides what the parent has under this number.
-        remember(me, fd, ROLE_IGNORED);
-    } else {
+    if !me.has_kin() {
         // Most descriptors were never in the table.
         let _ = FDS.remove(FdKey { tgid: me.tgid, fd });
+    } else if let Some(own) = entry(me, fd) {
+        // SAFETY: the helper takes nothing.
+        own.closed_ns = unsafe { bpf_ktime_get_ns() };
+    } else if me.forked() {
+        // Hides what the parent has under this number.
+        remember(me, fd, ROLE_IGNORED);
     }
 }

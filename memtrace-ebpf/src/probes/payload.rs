@@ -44,6 +44,8 @@ pub(crate) enum Buffers {
     One(u64),
     /// The address of an array of `struct iovec`, and its length.
     Many(u64, u64),
+    /// As `Many`, for the first `len` bytes; where the others are is not looked up.
+    First { iov: u64, iov_len: u64, len: u64 },
 }
 
 /// `struct iovec`
@@ -71,18 +73,64 @@ pub(crate) struct Msghdr {
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub(crate) struct Mmsghdr {
-    header: Msghdr,
+    pub(crate) header: Msghdr,
     pub(crate) len: u64,
 }
 
-/// `struct cmsghdr` and the first descriptor of an `SCM_RIGHTS` message.
+/// `struct cmsghdr`
 #[derive(Clone, Copy)]
 #[repr(C)]
+struct Cmsghdr {
+    len: u64,
+    level: u32,
+    kind: u32,
+}
+
+/// The descriptors of an `SCM_RIGHTS` message, in user memory.
+#[derive(Clone, Copy)]
 pub(crate) struct Rights {
-    pub(crate) len: u64,
-    pub(crate) level: u32,
-    pub(crate) kind: u32,
-    pub(crate) fd: i32,
+    address: u64,
+    count: u64,
+}
+
+impl Rights {
+    #[inline(always)]
+    pub(crate) fn get(self, i: u64) -> Option<i32> {
+        if i >= self.count {
+            return None;
+        }
+        read_user(self.address + i * size_of::<i32>() as u64)
+    }
+}
+
+/// The `SCM_RIGHTS` part of what `recvmsg` brought beside the bytes.
+#[inline(always)]
+pub(crate) fn rights(message: &Msghdr) -> Option<Rights> {
+    const HEADER: u64 = size_of::<Cmsghdr>() as u64;
+    const SOL_SOCKET: u32 = 1;
+    const SCM_RIGHTS: u32 = 1;
+    /// Credentials, a security label and a pidfd may come first.
+    const CMSGS_MAX: usize = 4;
+    let (mut at, mut left) = (message.control, message.control_len);
+    for _ in 0..CMSGS_MAX {
+        if left < HEADER {
+            return None;
+        }
+        let found = read_user::<Cmsghdr>(at)?;
+        if found.len < HEADER || found.len > left {
+            return None;
+        }
+        if found.level == SOL_SOCKET && found.kind == SCM_RIGHTS {
+            return Some(Rights {
+                address: at + HEADER,
+                count: (found.len - HEADER) / size_of::<i32>() as u64,
+            });
+        }
+        let aligned = (found.len + 7) & !7;
+        at += aligned;
+        left = left.saturating_sub(aligned);
+    }
+    None
 }
 
 /// Sends what `ret` bytes through `fd` looked like, and takes what was captured whole off the budget.
@@ -111,7 +159,10 @@ pub(crate) fn send(me: Target, op: u8, fd: i32, ret: i64, buffers: Buffers, budg
         scratch,
         Progress {
             used: 0,
-            left: ret as u64,
+            left: match buffers {
+                Buffers::First { len, .. } => min(len, ret as u64),
+                Buffers::One(_) | Buffers::Many(..) => ret as u64,
+            },
             full: u64::from(*budget),
         },
     );
@@ -130,8 +181,8 @@ pub(crate) fn send(me: Target, op: u8, fd: i32, ret: i64, buffers: Buffers, budg
 fn capture(scratch: &mut Scratch, buffers: Buffers) {
     let (address, count) = match buffers {
         Buffers::One(address) => (address, 0),
-        Buffers::Many(address, count) if count > 0 => (address, count),
-        Buffers::Many(..) => return,
+        Buffers::Many(iov, iov_len) | Buffers::First { iov, iov_len, .. } if iov_len > 0 => (iov, iov_len),
+        Buffers::Many(..) | Buffers::First { .. } => return,
     };
     for i in 0..SEGMENTS_MAX {
         let buffer = if count == 0 {

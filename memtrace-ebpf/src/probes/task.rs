@@ -8,7 +8,7 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::warn;
 use memtrace_common::{
-    map::{Family, TARGET_FORKED, TARGET_TRACED},
+    map::{Family, Parent, TARGET_FORKED, TARGET_TRACED},
     wire::{Exec, Fork, KIND_EXEC, KIND_EXIT, KIND_FORK, KIND_FREE},
 };
 
@@ -31,17 +31,23 @@ pub(crate) fn fork(ctx: &RawTracePointContext) {
         return;
     };
     let (child_tgid, child_tid) = (child.tgid(), child.pid());
+    let header = emit::header(me, KIND_FORK);
     if child_tgid != me.tgid {
         if FOLLOW.load() == 0 && !has_target_comm() {
             return;
         }
+        me.becomes_parent();
         target::set_flags(child_tgid, TARGET_TRACED | TARGET_FORKED);
-        if PARENTS.insert(child_tgid, me.tgid, 0).is_err() {
+        let parent = Parent {
+            born_ns: header.time_ns,
+            tgid: me.tgid,
+            pad: 0,
+        };
+        if PARENTS.insert(child_tgid, parent, 0).is_err() {
             warn!(&(), "the table of parents is full: process {}", child_tgid);
             emit::lost(Family::Task);
         }
     }
-    let header = emit::header(me, KIND_FORK);
     emit::send(
         Family::Task,
         header.time_ns,
@@ -101,10 +107,6 @@ pub(crate) fn free(ctx: &RawTracePointContext) {
     emit::send(Family::Task, header.time_ns, header);
     // The process stays marked: its threads are freed in any order, and each has a last word. Whoever gets its number
     // next is looked at in `fork`.
-    if tid == tgid {
-        // Not there for a process that nobody forked.
-        let _ = PARENTS.remove(tgid);
-    }
 }
 
 #[inline(always)]

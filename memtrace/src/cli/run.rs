@@ -41,7 +41,8 @@ use crate::{
 const TICK: Duration = Duration::from_millis(5);
 /// How often what needs `/proc` or a system call is done: new members of the target, the dead, losses.
 const CHORES: Duration = Duration::from_millis(100);
-/// How often it is looked whether others belong to the target: exec says so at once, this finds the rest.
+/// How often it is looked whether others belong to the target (exec says so at once, this finds the rest), and what
+/// the probes know of processes that are gone is cleared.
 const CENSUS: Duration = Duration::from_secs(1);
 /// How long a report may take to be written once the user has asked twice for the end.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -257,10 +258,13 @@ impl Run {
         live.flush_log();
         live.tell_losses(|event| pipeline.feed(event))
             .map_err(|e| remedy::for_load(&e))?;
-        if target.may_grow() && self.census.elapsed() >= CENSUS {
+        if self.census.elapsed() >= CENSUS {
             self.census = Instant::now();
-            for tgid in target.processes() {
-                live.adopt(tgid, |event| pipeline.feed(event));
+            live.forget_the_gone();
+            if target.may_grow() {
+                for tgid in target.processes() {
+                    live.adopt(tgid, |event| pipeline.feed(event));
+                }
             }
         }
         self.output.push();
@@ -275,7 +279,7 @@ impl Run {
         let more = live.pump(|event| pipeline.feed(event));
         for directive in pipeline.take_directives() {
             match directive {
-                Directive::Ignore(tgid, fd) => live.ignore(tgid, fd),
+                Directive::Ignore(tgid, fd, as_of) => live.ignore(tgid, fd, as_of),
             }
         }
         let done = pipeline.take_done();

@@ -12,12 +12,13 @@ use std::{
 use memtrace_common::{
     FaultCount, Fd, Nanos, Tgid, Tid,
     decode::Record,
-    map::{ROLE_IGNORED, ROLE_INBOUND, ROLE_OUTBOUND},
+    map::{ROLE_INBOUND, ROLE_OUTBOUND},
     wire::{OP_ACCEPT, OP_CLOSE, OP_LISTEN, OP_RECV_FD, OP_SOCKET},
 };
 use rustix::time::{ClockId, clock_gettime};
 
 use super::{
+    kin::Kin,
     load::{Emission, LoadError, Options, Probes},
     procfs,
 };
@@ -35,6 +36,7 @@ pub struct Live {
     probes: Probes,
     /// Traced and not known to be gone.
     running: HashSet<Tgid>,
+    kin: Kin,
     /// Listening sockets whose port has been looked up.
     listeners: HashSet<(Tgid, Fd)>,
     received: u64,
@@ -50,6 +52,7 @@ impl Live {
         Ok(Self {
             probes,
             running: HashSet::new(),
+            kin: Kin::default(),
             listeners: HashSet::new(),
             received: 0,
             undecoded: 0,
@@ -67,6 +70,7 @@ impl Live {
         if self.probes.targets().contains(tgid) || !self.running.insert(tgid) {
             return 0;
         }
+        self.kin.found(tgid);
         // Connections first: what is read from them counts from the first moment.
         let sockets: HashMap<Fd, Socket> = procfs::sockets(tgid).into_iter().collect();
         for (&fd, &socket) in &sockets {
@@ -107,7 +111,7 @@ impl Live {
     pub fn pump(&mut self, mut sink: impl FnMut(Event<'_>)) -> bool {
         let mut undecoded = 0;
         let mut sockets: Vec<(Tgid, Fd, Socket)> = Vec::new();
-        let (running, listeners) = (&mut self.running, &mut self.listeners);
+        let (running, kin, listeners) = (&mut self.running, &mut self.kin, &mut self.listeners);
         let count = self.probes.drain(BATCH, |bytes| {
             let Ok(record) = Record::decode(bytes) else {
                 undecoded += 1;
@@ -117,7 +121,7 @@ impl Live {
                 sink(Event::Notice(Notice::Socket { tgid, fd, socket }));
                 sockets.push((tgid, fd, socket));
             }
-            keep_track(&record, running);
+            keep_track(&record, running, kin);
             sink(Event::Record(record));
             if let Record::Exec(exec) = record {
                 // What was open across exec: the rest closed, and said nothing.
@@ -136,10 +140,20 @@ impl Live {
         count == BATCH
     }
 
-    /// Nothing more is wanted of this descriptor.
-    pub fn ignore(&mut self, tgid: Tgid, fd: Fd) {
-        if let Err(error) = self.probes.set_role(tgid, fd, ROLE_IGNORED) {
+    /// Nothing more is wanted of what this descriptor was at that time.
+    pub fn ignore(&mut self, tgid: Tgid, fd: Fd, as_of: Nanos) {
+        if let Err(error) = self.probes.ignore(tgid, fd, as_of) {
             tracing::debug!(%error, ?tgid, ?fd, "cannot tell the probes to ignore a descriptor");
+        }
+    }
+
+    /// Has the probes' tables forget processes that are gone. Goes through all descriptors: for once in a while.
+    pub fn forget_the_gone(&mut self) {
+        let gone = self.kin.take_forgotten();
+        if !gone.is_empty()
+            && let Err(error) = self.probes.forget(&gone)
+        {
+            tracing::warn!(%error, "cannot clear what the probes know of processes that are gone");
         }
     }
 
@@ -205,7 +219,7 @@ impl Live {
             sink(Event::Notice(Notice::Socket { tgid, fd, socket }));
         }
         for fd in before.into_keys() {
-            self.ignore(tgid, fd);
+            self.ignore(tgid, fd, now());
         }
     }
 
@@ -251,16 +265,18 @@ fn look_up(record: &Record<'_>, listeners: &mut HashSet<(Tgid, Fd)>) -> Option<(
 }
 
 /// Who runs, as the records tell.
-fn keep_track(record: &Record<'_>, running: &mut HashSet<Tgid>) {
+fn keep_track(record: &Record<'_>, running: &mut HashSet<Tgid>, kin: &mut Kin) {
     match record {
-        Record::Fork(fork) => {
+        Record::Fork(fork) if fork.child_tgid != fork.header.tgid => {
             running.insert(Tgid(fork.child_tgid));
+            kin.forked(Tgid(fork.header.tgid), Tgid(fork.child_tgid));
         }
         Record::Exec(exec) => {
             running.insert(Tgid(exec.header.tgid));
         }
         Record::Free(header) if header.tgid == header.tid => {
             running.remove(&Tgid(header.tgid));
+            kin.gone(Tgid(header.tgid));
         }
         _ => {}
     }

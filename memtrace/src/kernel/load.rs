@@ -3,7 +3,7 @@
 //! Owns the eBPF object and its maps. When [`Probes`] goes (or its process, however it ends) the kernel detaches
 //! everything, because the attachments are descriptors of that process.
 
-use std::io;
+use std::{collections::HashSet, io};
 
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
@@ -12,8 +12,8 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 use memtrace_common::{
-    Fd, Tgid,
-    map::{Counters, FAMILIES, Family, FdKey, FdState, Gap, ROLE_IGNORED},
+    Fd, Nanos, Tgid,
+    map::{Counters, FAMILIES, Family, FdKey, FdState, Gap, Parent, ROLE_IGNORED},
     wire::HEAD_MAX,
 };
 use thiserror::Error;
@@ -116,6 +116,7 @@ pub struct Probes {
     ring: RingBuf<MapData>,
     targets: Targets,
     fds: HashMap<MapData, [u8; size_of::<FdKey>()], [u8; size_of::<FdState>()]>,
+    parents: HashMap<MapData, u32, [u8; size_of::<Parent>()]>,
     counters: PerCpuArray<MapData, [u8; size_of::<Counters>()]>,
     gap: Array<MapData, [u8; size_of::<Gap>()]>,
     /// The probes' own log.
@@ -154,6 +155,7 @@ impl Probes {
             ring: typed(&mut ebpf, "RING")?,
             targets,
             fds: typed(&mut ebpf, "FDS")?,
+            parents: typed(&mut ebpf, "PARENTS")?,
             counters: typed(&mut ebpf, "COUNTERS")?,
             gap: typed(&mut ebpf, "GAP")?,
             log,
@@ -200,22 +202,56 @@ impl Probes {
         count
     }
 
-    /// Tells the probes what a descriptor is (a `ROLE_` constant).
-    pub fn set_role(&mut self, Tgid(tgid): Tgid, Fd(fd): Fd, role: u32) -> Result<(), LoadError> {
-        let budget = if role == ROLE_IGNORED {
-            0
-        } else {
-            u32::try_from(HEAD_MAX).unwrap_or(u32::MAX)
-        };
+    /// Tells the probes what a descriptor is: a connection, in or out (a `ROLE_` constant).
+    pub fn set_role(&mut self, tgid: Tgid, fd: Fd, role: u32) -> Result<(), LoadError> {
+        let budget = u32::try_from(HEAD_MAX).unwrap_or(u32::MAX);
         let state = FdState {
+            opened_ns: 0,
+            closed_ns: 0,
             role,
             read_budget: budget,
             write_budget: budget,
+            pad: 0,
         };
-        let key: [u8; size_of::<FdKey>()] = zerocopy::transmute!(FdKey { tgid, fd });
+        self.set_state(tgid, fd, state)
+    }
+
+    /// Tells the probes that nothing is wanted of what a descriptor was at that time. The number may mean something
+    /// else by now: that is left alone.
+    pub fn ignore(&mut self, tgid: Tgid, fd: Fd, as_of: Nanos) -> Result<(), LoadError> {
+        let state = match self.fds.get(&fd_key(tgid, fd), 0) {
+            Ok(state) => zerocopy::transmute!(state),
+            Err(MapError::KeyNotFound) => return Ok(()),
+            Err(source) => return Err(LoadError::Map { name: "FDS", source }),
+        };
+        let FdState { opened_ns, .. } = state;
+        if opened_ns > as_of.0 {
+            return Ok(());
+        }
+        let ignored = FdState {
+            role: ROLE_IGNORED,
+            ..state
+        };
+        self.set_state(tgid, fd, ignored)
+    }
+
+    /// Takes out all that the probes know of these processes.
+    pub fn forget(&mut self, gone: &HashSet<Tgid>) -> Result<(), LoadError> {
+        let known: Result<Vec<_>, _> = self.fds.keys().collect();
+        for key in known.map_err(|source| LoadError::Map { name: "FDS", source })? {
+            let FdKey { tgid, .. } = zerocopy::transmute!(key);
+            if gone.contains(&Tgid(tgid)) {
+                taken_out("FDS", self.fds.remove(&key))?;
+            }
+        }
+        gone.iter()
+            .try_for_each(|tgid| taken_out("PARENTS", self.parents.remove(&tgid.0)))
+    }
+
+    fn set_state(&mut self, tgid: Tgid, fd: Fd, state: FdState) -> Result<(), LoadError> {
         let state: [u8; size_of::<FdState>()] = zerocopy::transmute!(state);
         self.fds
-            .insert(key, state, 0)
+            .insert(fd_key(tgid, fd), state, 0)
             .map_err(|source| LoadError::Map { name: "FDS", source })
     }
 
@@ -257,6 +293,19 @@ impl Probes {
                 ns: gap.closed_ns + open,
             },
         })
+    }
+}
+
+fn fd_key(Tgid(tgid): Tgid, Fd(fd): Fd) -> [u8; size_of::<FdKey>()] {
+    zerocopy::transmute!(FdKey { tgid, fd })
+}
+
+/// An element that was not there is as good as one taken out.
+fn taken_out(name: &'static str, result: Result<(), MapError>) -> Result<(), LoadError> {
+    match result {
+        Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
+        Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(LoadError::Map { name, source }),
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod btf;
 pub mod features;
+mod kin;
 mod live;
 mod load;
 pub mod procfs;

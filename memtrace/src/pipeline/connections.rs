@@ -144,7 +144,7 @@ impl Connections {
                 }
                 Some(Descriptor::Outbound(id)) => self.upstream(id, io.header.op, worker),
                 // Inherited before its parent's table was known, or long closed: the probes need not look at it.
-                Some(Descriptor::Listener { .. }) | None => directives.push(Directive::Ignore(tgid, fd)),
+                Some(Descriptor::Listener { .. }) | None => directives.push(Directive::Ignore(tgid, fd, now)),
             },
             wire::OP_ACCEPT => {
                 self.accepted += 1;
@@ -285,7 +285,7 @@ impl Connections {
         let over = matches!(inbound.http.protocol(), Protocol::NotHttp(_) | Protocol::Upgraded);
         if over && !inbound.ignored {
             inbound.ignored = true;
-            directives.push(Directive::Ignore(moment.tgid, Fd(io.header.fd)));
+            directives.push(Directive::Ignore(moment.tgid, Fd(io.header.fd), moment.now));
         }
         began
     }

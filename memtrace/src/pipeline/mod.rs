@@ -50,8 +50,8 @@ pub struct Config {
 /// What the live run should tell the probes. A recording has nobody to tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Directive {
-    /// Nothing more is wanted of this descriptor.
-    Ignore(Tgid, Fd),
+    /// Nothing more is wanted of what this descriptor was at this time. The number may mean something else by now.
+    Ignore(Tgid, Fd, Nanos),
 }
 
 /// A process, as far as the pipeline is concerned.

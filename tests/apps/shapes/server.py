@@ -1,6 +1,7 @@
 """An HTTP server that reads and writes by the system call that it is told to use.
 
-    server.py [--port N] [--reuse-port] [--also] [--serve here|fork|wait|pass] [--linger SECONDS] SHAPE...
+    server.py [--port N] [--reuse-port] [--also] [--serve here|fork|wait|pass] [--linger SECONDS] [--beside N]
+              SHAPE...
 
 Prints "listening on PORT"; before that, with `--also` "also on PORT" for a second port, and with `--serve pass`
 "worker PID". The connections are served one after
@@ -12,7 +13,7 @@ another, until the client closes; the Nth by the Nth SHAPE, around and around. A
     write=   write | writev | sendto | sendmsg | sendmmsg | sendfile | splice
 
 `--serve` says who serves a connection: this process; a child that is forked for it, while this process closes it at
-once or waits; or another process that it is passed to (SCM_RIGHTS). `/NAME/STATUS/LENGTH` is answered with that status and so many bytes; `/io_uring/200/0`
+once or waits; or another process that it is passed to (SCM_RIGHTS), `--beside` N other descriptors in one message. `/NAME/STATUS/LENGTH` is answered with that status and so many bytes; `/io_uring/200/0`
 sets up an io_uring first. Needs Python 3.10 and the C library of glibc 2.34 on x86-64 or arm64.
 """
 
@@ -278,10 +279,12 @@ def serve(fd, shape):
 def worker(channel):
     """Serves what it is passed."""
     while True:
-        message, descriptors, _, _ = socket.recv_fds(channel, 1000, 1)
+        message, descriptors, _, _ = socket.recv_fds(channel, 1000, 253)
         if not message:
             return
-        serve(descriptors[0], parsed(message.decode()))
+        for beside in descriptors[:-1]:
+            os.close(beside)
+        serve(descriptors[-1], parsed(message.decode()))
 
 
 def listen(port, reuse_port):
@@ -305,6 +308,7 @@ def main():
     parser.add_argument("--also", action="store_true")
     parser.add_argument("--serve", choices=["here", "fork", "wait", "pass"], default="here")
     parser.add_argument("--linger", type=float, default=0, help="a forked child waits before it reads")
+    parser.add_argument("--beside", type=int, default=0, help="other descriptors that are passed before a connection")
     parser.add_argument("shapes", nargs="*", default=[""])
     args = parser.parse_args()
     shapes = args.shapes or [""]
@@ -339,7 +343,8 @@ def main():
                 os.waitpid(child, 0)
             os.close(fd)
         elif args.serve == "pass":
-            socket.send_fds(here, [shapes[(number - 1) % len(shapes)].encode() or b","], [fd])
+            beside = [listeners[0].fileno()] * args.beside
+            socket.send_fds(here, [shapes[(number - 1) % len(shapes)].encode() or b","], [*beside, fd])
             os.close(fd)
         else:
             serve(FD[shape.get("fd", "plain")](fd), shape)
