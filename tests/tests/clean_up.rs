@@ -195,6 +195,35 @@ fn killed_while_it_holds_a_command_the_command_never_runs() {
 
 #[test]
 #[ignore = "needs root"]
+fn ctrl_c_at_any_moment_leaves_neither_probe_nor_command() {
+    require_root();
+    let before = Before::now();
+    let folder = tempfile::tempdir().expect("it works");
+    for moment in MOMENTS {
+        let mark = marker();
+        // Whoever runs these tests may ignore SIGINT, and so would memtrace until it catches it.
+        let inner = command_that_tells(&folder.path().join(&mark), &mark);
+        let mut outer = Command::new("env");
+        outer
+            .arg("--default-signal=INT")
+            .arg(inner.get_program())
+            .args(inner.get_args());
+        let memtrace = Running::start(&mut outer);
+        std::thread::sleep(Duration::from_millis(moment));
+        memtrace.signal(Signal::INT);
+        let run = memtrace.finish();
+        assert_no_process_with(&mark);
+        // Before it catches the signal it dies of it, and after that it ends in good order.
+        run.assert(
+            matches!(run.status.code(), None | Some(0)),
+            format_args!("after {moment} ms it failed"),
+        );
+    }
+    before.assert_nothing_is_left();
+}
+
+#[test]
+#[ignore = "needs root"]
 fn killed_at_any_moment_it_leaves_no_command_held() {
     require_root();
     let before = Before::now();

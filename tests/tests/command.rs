@@ -100,6 +100,33 @@ fn its_standard_streams_are_its_own() {
 
 #[test]
 #[ignore = "needs root"]
+fn it_finds_what_it_would_find_without_memtrace() {
+    // What a program can inherit: signals, descriptors, limits, environment, folder, terminal, priority.
+    const LOOK: &str = "grep -E '^(Sig(Blk|Ign|Cgt)|Groups|Umask|Seccomp|NoNewPrivs|Cap)' /proc/self/status; \
+        ls /proc/self/fd; ulimit -a; env | sort; pwd; ps -o pgid=,sid=,tty=,nice= -p $$ | tr -s ' '; \
+        cat /proc/self/oom_score_adj /proc/self/cgroup";
+    for signals in [
+        "--default-signal",
+        "--ignore-signal=INT,TERM,HUP",
+        "--ignore-signal=TERM",
+    ] {
+        let within = |before: &[&str]| {
+            let mut command = Command::new("env");
+            command.arg("-C").arg("/").arg(signals).args(before);
+            command.args(["sh", "-c", LOOK]);
+            // A group of its own has a number of its own.
+            Running::start(&mut command).finish().stdout
+        };
+        let memtrace = built("memtrace", "MEMTRACE_BIN");
+        let alone = within(&["env"]);
+        let traced = within(&[&memtrace.to_string_lossy(), "-o", "/dev/null", "--"]);
+        assert!(alone.lines().count() > 30, "it looks at little: {alone}");
+        assert_eq!(traced, alone, "{signals}");
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
 fn it_runs_as_another_user() {
     let whoami = "id -u; id -g; id -G; echo $HOME $USER";
     let (run, summary) = traced(&["--user", "nobody"], &["sh", "-c", whoami]);

@@ -185,6 +185,9 @@ pub(super) struct HoldArgs {
     /// Run it as this user.
     #[arg(long)]
     pub user: Option<String>,
+    /// Have it ignore the signal of this number.
+    #[arg(long)]
+    pub ignore: Vec<i32>,
     /// The command.
     #[arg(last = true, required = true)]
     pub command: Vec<OsString>,

@@ -23,7 +23,8 @@ use super::{
     failure::Failure,
     output::Output,
     remedy,
-    run::{Run, Signals, Stop, written},
+    run::{Run, Stop, written},
+    signals::Signals,
     target::Target,
     terminal,
 };

@@ -16,7 +16,10 @@ use std::{
 };
 
 use memtrace_common::Tgid;
-use nix::unistd::{User, initgroups, setgid, setuid};
+use nix::{
+    sys::signal::{SigHandler, Signal},
+    unistd::{User, initgroups, setgid, setuid},
+};
 use rustix::{
     io::{FdFlags, fcntl_setfd},
     pipe::{PipeFlags, pipe_with},
@@ -34,8 +37,9 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// Starts the helper. The command itself has to be found before anything is started for it.
-    pub(super) fn spawn(command: &[OsString], user: Option<&str>) -> Result<Self, Failure> {
+    /// Starts the helper. The command itself has to be found before anything is started for it, and will ignore
+    /// these signals.
+    pub(super) fn spawn(command: &[OsString], user: Option<&str>, ignored: &[i32]) -> Result<Self, Failure> {
         let [program, ..] = command else {
             return Err(Failure::new(
                 "no command",
@@ -70,6 +74,9 @@ impl Held {
         helper.arg("--failure").arg(failure_end.as_raw_fd().to_string());
         if let Some(user) = user {
             helper.arg("--user").arg(user);
+        }
+        for signal in ignored {
+            helper.arg("--ignore").arg(signal.to_string());
         }
         let child = helper.arg("--").args(command).spawn().map_err(fail)?;
         let tgid = Tgid(child.id().unwrap_or_default());
@@ -125,8 +132,17 @@ impl Held {
 }
 
 /// The helper's life.
-#[expect(unsafe_code, reason = "descriptors that were handed down by number")]
+#[expect(
+    unsafe_code,
+    reason = "descriptors that were handed down by number, and signals that are ignored"
+)]
 pub(super) fn hold(args: &HoldArgs) -> ExitCode {
+    for signal in args.ignore.iter().filter_map(|&n| Signal::try_from(n).ok()) {
+        // SAFETY: no handler is installed.
+        if unsafe { nix::sys::signal::signal(signal, SigHandler::SigIgn) }.is_err() {
+            return ExitCode::FAILURE;
+        }
+    }
     // SAFETY: memtrace made these descriptors for this process and nothing else here uses them.
     let mut gate = std::fs::File::from(unsafe { OwnedFd::from_raw_fd(args.gate) });
     // SAFETY: as above.

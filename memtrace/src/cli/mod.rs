@@ -10,6 +10,7 @@ mod held;
 mod output;
 mod remedy;
 mod run;
+mod signals;
 mod target;
 mod terminal;
 

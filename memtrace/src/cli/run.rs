@@ -11,17 +11,14 @@ use std::{
 };
 
 use memtrace_common::Tgid;
-use tokio::{
-    process::Child,
-    signal::unix::{Signal, SignalKind, signal},
-    time::MissedTickBehavior,
-};
+use tokio::{process::Child, time::MissedTickBehavior};
 
 use super::{
     args::LiveArgs,
     failure::{FAILED, Failure, INCONCLUSIVE, one_line},
     output::{Output, Written},
     remedy,
+    signals::Signals,
     target::Target,
     terminal,
 };
@@ -54,7 +51,7 @@ pub(super) async fn live(args: &LiveArgs) -> Result<ExitCode, Failure> {
     remedy::check_kernel()?;
     let mut signals = Signals::new()?;
     let output = Output::open(args.report.output.as_deref())?;
-    let mut target = Target::find(&args.target)?;
+    let mut target = Target::find(&args.target, signals.ignored())?;
     let mut run = Run::attach(args, &target, output)?;
     let mut child = match target.held.take() {
         Some(held) => match held.release().await {
@@ -430,37 +427,5 @@ async fn end(child: &mut Child) {
     if tokio::time::timeout(GRACE, child.wait()).await.is_err() {
         tracing::warn!("the command did not end when told to; killing it");
         let _ = child.kill().await;
-    }
-}
-
-/// Ctrl-C and SIGTERM.
-pub(super) struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    pub(super) fn new() -> Result<Self, Failure> {
-        let on = |kind| {
-            signal(kind).map_err(|why| Failure::new("cannot catch signals", why, "please report this"))
-        };
-        Ok(Self {
-            interrupt: on(SignalKind::interrupt())?,
-            terminate: on(SignalKind::terminate())?,
-        })
-    }
-
-    /// Whether one has come and was not waited for.
-    async fn came(&mut self) -> bool {
-        // The runtime may not have looked yet.
-        const LOOK: Duration = Duration::from_millis(20);
-        tokio::time::timeout(LOOK, self.any()).await.is_ok()
-    }
-
-    async fn any(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
     }
 }

@@ -35,8 +35,8 @@ enum Kind {
 }
 
 impl Target {
-    /// Finds what `args` name.
-    pub(super) fn find(args: &TargetArgs) -> Result<Self, Failure> {
+    /// Finds what `args` name. A COMMAND is held by then, and ignores these signals.
+    pub(super) fn find(args: &TargetArgs, ignored: &[i32]) -> Result<Self, Failure> {
         let named = [
             !args.pid.is_empty(),
             args.port.is_some(),
@@ -72,7 +72,7 @@ impl Target {
         check_namespace()?;
         let follow = !args.no_follow;
         let (kind, held) = if !args.command.is_empty() {
-            let held = Held::spawn(&args.command, args.user.as_deref())?;
+            let held = Held::spawn(&args.command, args.user.as_deref(), ignored)?;
             (Kind::Command(held.tgid()), Some(held))
         } else if let Some(port) = args.port {
             (Kind::Port(port), None)
