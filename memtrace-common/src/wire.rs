@@ -91,7 +91,8 @@ pub struct Fault {
 pub struct Fork {
     /// The parent.
     pub header: Header,
-    /// The child's process: the parent's own for a thread.
+    /// The child's process: the parent's own for a thread. Zero for one in a pid namespace below memtrace's, whose
+    /// records have no number to go under.
     pub child_tgid: u32,
     /// The child.
     pub child_tid: u32,

@@ -29,6 +29,7 @@
 
 mod arch;
 mod emit;
+mod ids;
 mod probes;
 mod target;
 mod task;
@@ -37,7 +38,7 @@ use aya_ebpf::{
     Global,
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
     macros::{map, raw_tracepoint},
-    maps::{Array, HashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
     programs::RawTracePointContext,
 };
 use memtrace_common::map::{Counters, FdKey, FdState, Gap, Parent, TARGETS_PER_ELEMENT, TGID_LIMIT};
@@ -61,6 +62,10 @@ static PARENTS: HashMap<u32, Parent> = HashMap::with_max_entries(65_536, BPF_F_N
 #[map]
 static FDS: HashMap<FdKey, FdState> = HashMap::with_max_entries(262_144, BPF_F_NO_PREALLOC);
 
+/// By the kernel's number of a thread, that of memtrace's own pid namespace. Empty on the host itself.
+#[map]
+static IDS: LruHashMap<u32, u32> = LruHashMap::with_max_entries(16_384, 0);
+
 #[map]
 static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
 
@@ -71,7 +76,7 @@ static GAP: Array<Gap> = Array::with_max_entries(1, 0);
 #[map]
 static SCRATCH: PerCpuArray<probes::payload::Scratch> = PerCpuArray::with_max_entries(1, 0);
 
-/// Offsets in `struct task_struct`, from this kernel's BTF.
+/// Offsets in `struct task_struct`, from this kernel's BTF, as are those that follow.
 #[unsafe(no_mangle)]
 static TASK_MIN_FLT: Global<u64> = Global::new(0);
 #[unsafe(no_mangle)]
@@ -80,6 +85,22 @@ static TASK_MAJ_FLT: Global<u64> = Global::new(0);
 static TASK_PID: Global<u64> = Global::new(0);
 #[unsafe(no_mangle)]
 static TASK_TGID: Global<u64> = Global::new(0);
+#[unsafe(no_mangle)]
+static TASK_THREAD_PID: Global<u64> = Global::new(0);
+/// In `struct pid`.
+#[unsafe(no_mangle)]
+static PID_LEVEL: Global<u64> = Global::new(0);
+#[unsafe(no_mangle)]
+static PID_NUMBERS: Global<u64> = Global::new(0);
+/// Of the inode's number in `struct pid_namespace`.
+#[unsafe(no_mangle)]
+static PIDNS_INUM: Global<u64> = Global::new(0);
+
+/// The pid namespace whose numbers are told, by device and inode of its file; zero for the host's.
+#[unsafe(no_mangle)]
+static PIDNS_DEV: Global<u64> = Global::new(0);
+#[unsafe(no_mangle)]
+static PIDNS_INODE: Global<u64> = Global::new(0);
 
 /// Whether children of a target are targets.
 #[unsafe(no_mangle)]

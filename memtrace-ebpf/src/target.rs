@@ -2,10 +2,9 @@
 //!
 //! Owns the table of targets. Must not know what the probes do with the answer.
 
-use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use memtrace_common::map::{TARGET_FORKED, TARGET_PARENT, TARGETS_PER_ELEMENT};
 
-use crate::TARGETS;
+use crate::{TARGETS, ids::Ids};
 
 /// The running thread, of a traced process.
 #[derive(Clone, Copy)]
@@ -19,9 +18,17 @@ impl Target {
     /// `None` where the running thread is nobody's business.
     #[inline(always)]
     pub(crate) fn current() -> Option<Self> {
-        let (tgid, tid) = current_ids();
+        let Ids { tgid, tid } = Ids::current();
         let flags = flags(tgid);
         (flags != 0).then_some(Self { tgid, tid, flags })
+    }
+
+    #[inline(always)]
+    pub(crate) fn ids(self) -> Ids {
+        Ids {
+            tgid: self.tgid,
+            tid: self.tid,
+        }
     }
 
     /// The process was forked while traced: some descriptors may be known under its parent.
@@ -43,13 +50,6 @@ impl Target {
             set_flags(self.tgid, self.flags | TARGET_PARENT);
         }
     }
-}
-
-/// tgid and tid of the running thread.
-#[inline(always)]
-pub(crate) fn current_ids() -> (u32, u32) {
-    let id = bpf_get_current_pid_tgid();
-    ((id >> 32) as u32, id as u32)
 }
 
 /// The `TARGET_` bits of a process.

@@ -1,15 +1,26 @@
-//! `struct task_struct`: the few members that the probes read, at offsets from BTF.
+//! `struct task_struct` and `struct pid`: the few members that the probes read, at offsets from BTF.
 //!
 //! Owns those reads. Must not know why anybody wants them.
 
 use aya_ebpf::helpers::{bpf_get_current_task, bpf_probe_read_kernel};
 use memtrace_common::FaultCount;
 
-use crate::{TASK_MAJ_FLT, TASK_MIN_FLT, TASK_PID, TASK_TGID};
+use crate::{
+    PID_LEVEL, PID_NUMBERS, PIDNS_INUM, TASK_MAJ_FLT, TASK_MIN_FLT, TASK_PID, TASK_TGID, TASK_THREAD_PID,
+};
 
 /// A `struct task_struct *`.
 #[derive(Clone, Copy)]
 pub(crate) struct Task(pub(crate) *const u8);
+
+/// `struct upid`, `include/linux/pid.h`: what a thread is called in one namespace.
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+struct Upid {
+    number: u32,
+    pad: u32,
+    namespace: u64,
+}
 
 impl Task {
     /// The running thread.
@@ -43,6 +54,16 @@ impl Task {
     #[inline(always)]
     pub(crate) fn tgid(self) -> u32 {
         self.read(TASK_TGID.load())
+    }
+
+    /// Its number in the pid namespace of this inode, or zero where it has none, because it is in one further down.
+    #[inline(always)]
+    pub(crate) fn number_in(self, inode: u64) -> u32 {
+        let pid = Self(self.read::<u64>(TASK_THREAD_PID.load()) as *const u8);
+        let level: u32 = pid.read(PID_LEVEL.load());
+        let upid: Upid = pid.read(PID_NUMBERS.load() + u64::from(level) * size_of::<Upid>() as u64);
+        let inum: u32 = Self(upid.namespace as *const u8).read(PIDNS_INUM.load());
+        if u64::from(inum) == inode { upid.number } else { 0 }
     }
 
     #[inline(always)]

@@ -45,6 +45,7 @@ pub(crate) enum Call {
     /// Looked at on entry:
     Close,
     CloseRange,
+    Exec,
     Wait,
 }
 

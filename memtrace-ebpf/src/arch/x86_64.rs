@@ -45,12 +45,14 @@ pub(crate) static AT_EXIT: Table = table(&[
 /// Looked at when they begin.
 pub(crate) static AT_ENTRY: Table = table(&[
     (3, Call::Close),
-    (7, Call::Wait),   // poll
-    (23, Call::Wait),  // select
+    (7, Call::Wait),  // poll
+    (23, Call::Wait), // select
+    (59, Call::Exec),
     (232, Call::Wait), // epoll_wait
     (270, Call::Wait), // pselect6
     (271, Call::Wait), // ppoll
     (281, Call::Wait), // epoll_pwait
+    (322, Call::Exec), // execveat
     (436, Call::CloseRange),
     (441, Call::Wait), // epoll_pwait2
 ]);

@@ -12,7 +12,7 @@ use memtrace_common::{
 use super::{io, mm};
 use crate::{
     arch::{self, Call, TABLE_LEN, Table},
-    emit,
+    emit, ids,
     target::Target,
 };
 
@@ -58,6 +58,8 @@ pub(crate) fn enter(ctx: &RawTracePointContext) {
         io::close(me, Registers(ctx.arg(0)));
     } else if call == Call::CloseRange as u8 {
         io::close_range(me, Registers(ctx.arg(0)));
+    } else if call == Call::Exec as u8 {
+        ids::remember_current(me.ids());
     }
 }
 

@@ -14,6 +14,7 @@ use memtrace_common::{
 
 use crate::{
     CGROUP_ID, CGROUP_LEVEL, COMM, FOLLOW, PARENTS, emit,
+    ids::{self, Ids},
     target::{self, Target},
     task::Task,
 };
@@ -24,28 +25,24 @@ pub(crate) fn fork(ctx: &RawTracePointContext) {
     let child = Task(ctx.arg(1));
     let Some(me) = Target::current() else {
         // The number may have been a target's: that one's mark has to outlive it, see `free`.
-        let child_tgid = child.tgid();
+        let child_tgid = Ids::of_child(child, Ids { tgid: 0, tid: 0 }).tgid;
         if target::flags(child_tgid) != 0 {
             target::set_flags(child_tgid, 0);
         }
         return;
     };
-    let (child_tgid, child_tid) = (child.tgid(), child.pid());
+    let Ids {
+        tgid: child_tgid,
+        tid: child_tid,
+    } = Ids::of_child(child, me.ids());
     let header = emit::header(me, KIND_FORK);
     if child_tgid != me.tgid {
         if FOLLOW.load() == 0 && !has_target_comm() {
             return;
         }
-        me.becomes_parent();
-        target::set_flags(child_tgid, TARGET_TRACED | TARGET_FORKED);
-        let parent = Parent {
-            born_ns: header.time_ns,
-            tgid: me.tgid,
-            pad: 0,
-        };
-        if PARENTS.insert(child_tgid, parent, 0).is_err() {
-            warn!(&(), "the table of parents is full: process {}", child_tgid);
-            emit::lost(Family::Task);
+        // One that has no number here is in a pid namespace of its own, and cannot be followed: userspace is told.
+        if child_tgid != 0 {
+            adopt(me, child_tgid, header.time_ns);
         }
     }
     emit::send(
@@ -59,10 +56,26 @@ pub(crate) fn fork(ctx: &RawTracePointContext) {
     );
 }
 
+/// The child is a target from its first moment on.
+#[inline(always)]
+fn adopt(me: Target, child_tgid: u32, born_ns: u64) {
+    me.becomes_parent();
+    target::set_flags(child_tgid, TARGET_TRACED | TARGET_FORKED);
+    let parent = Parent {
+        born_ns,
+        tgid: me.tgid,
+        pad: 0,
+    };
+    if PARENTS.insert(child_tgid, parent, 0).is_err() {
+        warn!(&(), "the table of parents is full: process {}", child_tgid);
+        emit::lost(Family::Task);
+    }
+}
+
 /// `(struct task_struct *task, pid_t old_pid, struct linux_binprm *bprm)`
 #[inline(always)]
 pub(crate) fn exec(ctx: &RawTracePointContext) {
-    let (tgid, _) = target::current_ids();
+    let tgid = Ids::current().tgid;
     if target::flags(tgid) == 0 {
         if !has_target_comm() && !is_in_target_cgroup() {
             return;
@@ -72,7 +85,7 @@ pub(crate) fn exec(ctx: &RawTracePointContext) {
     let Some(me) = Target::current() else { return };
     let header = emit::header(me, KIND_EXEC);
     let comm = bpf_get_current_comm().unwrap_or_default();
-    let old_tid: u32 = ctx.arg(1);
+    let old_tid = ids::from_global(ctx.arg(1));
     emit::send(
         Family::Task,
         header.time_ns,
@@ -90,6 +103,7 @@ pub(crate) fn exec(ctx: &RawTracePointContext) {
 #[inline(always)]
 pub(crate) fn exit() {
     if let Some(me) = Target::current() {
+        ids::remember_current(me.ids());
         let header = emit::header(me, KIND_EXIT);
         emit::send(Family::Task, header.time_ns, header);
     }
@@ -99,7 +113,7 @@ pub(crate) fn exit() {
 #[inline(always)]
 pub(crate) fn free(ctx: &RawTracePointContext) {
     let task = Task(ctx.arg(0));
-    let (tgid, tid) = (task.tgid(), task.pid());
+    let Ids { tgid, tid } = Ids::of_freed(task);
     if target::flags(tgid) == 0 {
         return;
     }

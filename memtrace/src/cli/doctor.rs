@@ -18,7 +18,7 @@ use crate::kernel::{
         self, CAP_BPF, CAP_DAC_READ_SEARCH, CAP_PERFMON, CAP_SYS_ADMIN, CAP_SYS_PTRACE, Capability,
         Visibility,
     },
-    procfs,
+    pidns::{self, PidNamespace},
 };
 
 /// How wide the lines may be.
@@ -71,7 +71,10 @@ pub(super) fn doctor(args: &DoctorArgs) -> Result<ExitCode, Failure> {
     findings.extend(features::lockdown().map(|mode| lockdown(&mode)));
     findings.extend(probes(features::try_probes()));
     findings.extend(features::jit().map(jit));
-    findings.push(pid_namespace(procfs::is_in_initial_pid_namespace()));
+    findings.push(pid_namespace(
+        PidNamespace::of_this_process().unwrap_or_default(),
+        pidns::proc_is_its_own(),
+    ));
     findings.push(cgroup(features::cgroup2()));
     if let Some(pid) = args.pid {
         let seen = features::visibility(pid).ok_or_else(|| {
@@ -203,16 +206,20 @@ fn jit(on: bool) -> Finding {
     limited("BPF JIT", "off", lost)
 }
 
-fn pid_namespace(initial: bool) -> Finding {
-    if initial {
-        return ok("pid namespace", "the host's own");
+fn pid_namespace(namespace: Option<PidNamespace>, proc_is_its_own: bool) -> Finding {
+    const SUBJECT: &str = "pid namespace";
+    if !proc_is_its_own {
+        let remedy = "mount this namespace's own: mount -t proc proc /proc";
+        return no(SUBJECT, "/proc is of another one than this process", remedy);
     }
-    let remedy = "run memtrace on the host, or in a container with the host's pid namespace (--pid=host)";
-    no(
-        "pid namespace",
-        "a container's: the kernel's process ids are not visible",
-        remedy,
-    )
+    match namespace {
+        None => ok(SUBJECT, "the host's own"),
+        Some(_) => limited(
+            SUBJECT,
+            "a container's own",
+            "processes of other containers and of the host, and those in pid namespaces below, cannot be traced",
+        ),
+    }
 }
 
 fn cgroup(mount: Option<String>) -> Finding {
@@ -330,7 +337,7 @@ mod tests {
         findings.extend([
             lockdown("none"),
             jit(true),
-            pid_namespace(true),
+            pid_namespace(None, true),
             cgroup(Some("/sys/fs/cgroup".to_owned())),
         ]);
         insta::assert_snapshot!(render(&findings));
@@ -343,7 +350,8 @@ mod tests {
         findings.extend([
             lockdown("confidentiality"),
             jit(false),
-            pid_namespace(false),
+            pid_namespace(None, false),
+            pid_namespace(Some(PidNamespace::default()), true),
             cgroup(None),
         ]);
         findings.extend(process(

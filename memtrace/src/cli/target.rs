@@ -12,7 +12,7 @@ use memtrace_common::Tgid;
 use rustix::thread::CapabilitySet;
 
 use super::{args::TargetArgs, failure::Failure, held::Held};
-use crate::kernel::procfs;
+use crate::kernel::{pidns, procfs};
 
 const CGROUP_HINT: &str =
     "name a directory of a mounted cgroup v2 hierarchy, such as /sys/fs/cgroup/system.slice/nginx.service";
@@ -69,7 +69,7 @@ impl Target {
                 ));
             }
         }
-        check_namespace()?;
+        check_proc()?;
         let follow = !args.no_follow;
         let (kind, held) = if !args.command.is_empty() {
             let held = Held::spawn(&args.command, args.user.as_deref(), ignored)?;
@@ -101,7 +101,7 @@ impl Target {
 
     /// A process that memtrace itself started, and that is not held.
     pub(super) fn own_child(tgid: Tgid) -> Result<Self, Failure> {
-        check_namespace()?;
+        check_proc()?;
         Ok(Self {
             kind: Kind::Command(tgid),
             follow: true,
@@ -198,14 +198,14 @@ impl Target {
     }
 }
 
-fn check_namespace() -> Result<(), Failure> {
-    if procfs::is_in_initial_pid_namespace() {
+fn check_proc() -> Result<(), Failure> {
+    if pidns::proc_is_its_own() {
         return Ok(());
     }
     Err(Failure::new(
-        "inside a container",
-        "the kernel's process ids are not visible from this pid namespace",
-        "run memtrace on the host, or in a container with the host's pid namespace (--pid=host)",
+        "cannot look processes up",
+        "/proc is of another pid namespace than memtrace",
+        "mount this namespace's own, `mount -t proc proc /proc`, or start it with `unshare --mount-proc`",
     ))
 }
 

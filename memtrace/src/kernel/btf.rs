@@ -24,7 +24,7 @@ pub enum BtfError {
     },
 }
 
-/// Byte offsets in `struct task_struct`.
+/// Byte offsets in `struct task_struct`, and in what it points to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TaskOffsets {
     /// `unsigned long min_flt`
@@ -35,6 +35,14 @@ pub struct TaskOffsets {
     pub pid: u64,
     /// `pid_t tgid`
     pub tgid: u64,
+    /// `struct pid *thread_pid`
+    pub thread_pid: u64,
+    /// `unsigned int level`, in `struct pid`.
+    pub pid_level: u64,
+    /// `struct upid numbers[]`, in `struct pid`.
+    pub pid_numbers: u64,
+    /// `struct ns_common ns` and its `unsigned int inum`, in `struct pid_namespace`.
+    pub pid_namespace_inum: u64,
 }
 
 impl TaskOffsets {
@@ -47,6 +55,11 @@ impl TaskOffsets {
             maj_flt: at("maj_flt")?,
             pid: at("pid")?,
             tgid: at("tgid")?,
+            thread_pid: at("thread_pid")?,
+            pid_level: member_offset(&btf, "pid", "level")?,
+            pid_numbers: member_offset(&btf, "pid", "numbers")?,
+            pid_namespace_inum: member_offset(&btf, "pid_namespace", "ns")?
+                + member_offset(&btf, "ns_common", "inum")?,
         })
     }
 }

@@ -267,7 +267,7 @@ fn look_up(record: &Record<'_>, listeners: &mut HashSet<(Tgid, Fd)>) -> Option<(
 /// Who runs, as the records tell.
 fn keep_track(record: &Record<'_>, running: &mut HashSet<Tgid>, kin: &mut Kin) {
     match record {
-        Record::Fork(fork) if fork.child_tgid != fork.header.tgid => {
+        Record::Fork(fork) if fork.child_tgid != fork.header.tgid && fork.child_tgid != 0 => {
             running.insert(Tgid(fork.child_tgid));
             kin.forked(Tgid(fork.header.tgid), Tgid(fork.child_tgid));
         }

@@ -21,6 +21,7 @@ use zerocopy::{FromBytes as _, IntoBytes as _};
 
 use super::{
     btf::{BtfError, TaskOffsets},
+    pidns::PidNamespace,
     targets::Targets,
 };
 use crate::ledger::entry::Lost;
@@ -91,6 +92,9 @@ pub enum LoadError {
     /// The probes' own log could not be opened.
     #[error("cannot read the probes' own log")]
     Log(#[source] aya_log::Error),
+    /// It is not known whose process ids these are.
+    #[error("cannot tell which pid namespace this is")]
+    PidNamespace(#[source] io::Error),
     /// The table of targets could not be mapped.
     #[error("cannot map the table of targets")]
     Targets(#[source] io::Error),
@@ -334,6 +338,9 @@ fn make_maps(options: &Options) -> Result<Ebpf, LoadError> {
     let object = object()?;
     let comm = options.comm.unwrap_or_default();
     let follow = u8::from(options.follow);
+    let pid_namespace = PidNamespace::of_this_process()
+        .map_err(LoadError::PidNamespace)?
+        .unwrap_or_default();
     let (cgroup_id, cgroup_level) = options.cgroup.unwrap_or_default();
     let log_level: u8 = if options.kernel_log { u8::MAX } else { 0 };
     EbpfLoader::new()
@@ -343,6 +350,12 @@ fn make_maps(options: &Options) -> Result<Ebpf, LoadError> {
         .override_global("TASK_MAJ_FLT", &task.maj_flt, true)
         .override_global("TASK_PID", &task.pid, true)
         .override_global("TASK_TGID", &task.tgid, true)
+        .override_global("TASK_THREAD_PID", &task.thread_pid, true)
+        .override_global("PID_LEVEL", &task.pid_level, true)
+        .override_global("PID_NUMBERS", &task.pid_numbers, true)
+        .override_global("PIDNS_INUM", &task.pid_namespace_inum, true)
+        .override_global("PIDNS_DEV", &pid_namespace.device, true)
+        .override_global("PIDNS_INODE", &pid_namespace.inode, true)
         .override_global("FOLLOW", &follow, true)
         .override_global("COMM", &comm, true)
         .override_global("CGROUP_ID", &cgroup_id, true)

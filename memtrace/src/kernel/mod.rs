@@ -12,6 +12,7 @@ pub mod features;
 mod kin;
 mod live;
 mod load;
+pub mod pidns;
 pub mod procfs;
 mod targets;
 

@@ -13,8 +13,6 @@ use procfs::{
 
 use crate::event::Socket;
 
-/// The inode of the initial pid namespace (`PROC_PID_INIT_INO`, `include/linux/proc_ns.h`).
-const INITIAL_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
 const ZOMBIE: char = 'Z';
 
 /// A process as a target.
@@ -155,16 +153,6 @@ pub fn socket(tgid: Tgid, fd: Fd) -> Option<Socket> {
         FDTarget::Socket(inode) => Sockets::read(&process)?.classify(inode),
         _ => None,
     }
-}
-
-/// Whether this process sees all of the host's processes under the ids that the kernel itself gives them. A probe
-/// knows no others.
-pub fn is_in_initial_pid_namespace() -> bool {
-    Process::myself()
-        .and_then(|me| me.namespaces())
-        .ok()
-        .and_then(|ns| ns.0.get(std::ffi::OsStr::new("pid")).map(|ns| ns.identifier))
-        .is_none_or(|inode| inode == INITIAL_PID_NAMESPACE)
 }
 
 fn open(Tgid(tgid): Tgid) -> Option<Process> {

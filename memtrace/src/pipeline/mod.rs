@@ -285,6 +285,13 @@ impl Pipeline {
 
     fn forked(&mut self, fork: &Fork) {
         let (parent, child) = (Tgid(fork.header.tgid), Tgid(fork.child_tgid));
+        if fork.child_tgid == 0 {
+            self.notes.insert(format!(
+                "process {} started one in a pid namespace of its own, which can be followed from the host only",
+                parent.0
+            ));
+            return;
+        }
         if parent != child {
             self.connections.forked(parent, child);
             let brk = self.processes.get(&parent).and_then(|p| p.brk);
