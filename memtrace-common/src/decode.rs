@@ -29,6 +29,8 @@ pub enum Record<'a> {
     Wait(Header),
     /// The process set up an `io_uring`.
     Uring(Header),
+    /// The process makes system calls as a 32-bit program.
+    Foreign(Header),
 }
 
 /// Why some bytes are no record.
@@ -135,6 +137,7 @@ impl<'a> Record<'a> {
             }
             wire::KIND_WAIT => Self::Wait(header),
             wire::KIND_URING => Self::Uring(header),
+            wire::KIND_FOREIGN => Self::Foreign(header),
             other => return Err(DecodeError::Kind(other)),
         })
     }
@@ -148,7 +151,7 @@ impl<'a> Record<'a> {
             Self::Exec(r) => &r.header,
             Self::Mm(r) => &r.header,
             Self::Io(r, _) => &r.header,
-            Self::Exit(h) | Self::Free(h) | Self::Wait(h) | Self::Uring(h) => h,
+            Self::Exit(h) | Self::Free(h) | Self::Wait(h) | Self::Uring(h) | Self::Foreign(h) => h,
         }
     }
 }
@@ -277,7 +280,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_decode_or_are_refused(bytes in proptest::collection::vec(any::<u8>(), 0..400), kind in 0_u8..12) {
+        fn any_bytes_decode_or_are_refused(bytes in proptest::collection::vec(any::<u8>(), 0..400), kind in 0_u8..16) {
             let mut bytes = bytes;
             if let Some(b) = bytes.get_mut(32) { *b = kind; }
             if let Ok(Record::Io(io, payload)) = Record::decode(&bytes) {

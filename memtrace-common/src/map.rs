@@ -67,6 +67,9 @@ pub struct FdKey {
     pub fd: i32,
 }
 
+/// `TARGETS` byte: it has made system calls as a 32-bit program, and userspace has been told.
+pub const TARGET_FOREIGN: u8 = 8;
+
 /// Whose descriptors a process began with, in `PARENTS`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]

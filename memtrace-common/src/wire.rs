@@ -34,6 +34,8 @@ pub const KIND_IO: u8 = 7;
 pub const KIND_WAIT: u8 = 8;
 /// `Header::kind`: the process set up an `io_uring`; the header alone.
 pub const KIND_URING: u8 = 9;
+/// `Header::kind`: the process makes system calls as a 32-bit program; the header alone, once.
+pub const KIND_FOREIGN: u8 = 10;
 
 /// Begins every record.
 ///

@@ -43,12 +43,14 @@ impl Target {
         self.flags & (TARGET_FORKED | TARGET_PARENT) != 0
     }
 
-    /// It forks.
+    /// Marks the process. Returns whether it was not marked before.
     #[inline(always)]
-    pub(crate) fn becomes_parent(self) {
-        if self.flags & TARGET_PARENT == 0 {
-            set_flags(self.tgid, self.flags | TARGET_PARENT);
+    pub(crate) fn mark(self, flag: u8) -> bool {
+        let is_new = self.flags & flag == 0;
+        if is_new {
+            set_flags(self.tgid, self.flags | flag);
         }
+        is_new
     }
 }
 

@@ -3,6 +3,7 @@
 //! Threads and processes that come, go and change: the kernel's own count of their faults is the measure, to the last
 //! one. And every way to read and write a connection, and to get hold of one.
 
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -404,4 +405,51 @@ fn a_server_that_uses_io_uring_is_said_to() {
             "no note of io_uring",
         );
     }
+}
+
+/// A 32-bit program that needs no 32-bit library: it calls times(2), whose number is accept(2)'s for 64-bit programs.
+const TIMES_32_BIT: &str = "
+.globl _start
+_start:
+    mov $43, %eax
+    xor %ebx, %ebx
+    int $0x80
+    mov $1, %eax
+    xor %ebx, %ebx
+    int $0x80
+";
+
+#[test]
+#[ignore = "needs root"]
+fn a_32_bit_programs_calls_are_not_taken_for_others() {
+    require_root();
+    let folder = tempfile::tempdir().expect("it works");
+    let [source, object, program] = ["times.s", "times.o", "times"].map(|name| folder.path().join(name));
+    std::fs::write(&source, TIMES_32_BIT).expect("it works");
+    let tool = |name: &str, option: &[&str], from: &Path, to: &Path| {
+        let mut command = Command::new(name);
+        command.args(option).arg(from).arg("-o").arg(to);
+        Running::start(&mut command).finish().assert_status(0);
+    };
+    tool("as", &["--32"], &source, &object);
+    tool("ld", &["-m", "elf_i386"], &object, &program);
+    // Not every kernel runs 32-bit programs.
+    if Command::new(&program).status().is_err() {
+        return;
+    }
+    let mut command = memtrace_tests::memtrace::command(["--format", "ndjson", "--"]);
+    let run = Running::start(command.arg(&program)).finish();
+    let summary = Report::of(run.assert_status(0)).summary;
+    run.assert(
+        summary.notes.iter().any(|note| note.contains("a 32-bit program")),
+        "it does not say so",
+    );
+    run.assert(
+        !summary
+            .notes
+            .iter()
+            .any(|note| note.contains("1 connections were accepted")),
+        "times(2) is taken for accept(2)",
+    );
+    run.assert(summary.books.observed > 0, "no fault of it is seen");
 }

@@ -5,8 +5,10 @@
 
 use aya_ebpf::{helpers::bpf_probe_read_kernel, programs::RawTracePointContext};
 use memtrace_common::{
-    map::Family,
-    wire::{KIND_URING, KIND_WAIT, MM_BRK, MM_MADVISE, MM_MMAP, MM_MPROTECT, MM_MREMAP, MM_MUNMAP},
+    map::{Family, TARGET_FOREIGN},
+    wire::{
+        KIND_FOREIGN, KIND_URING, KIND_WAIT, MM_BRK, MM_MADVISE, MM_MMAP, MM_MPROTECT, MM_MREMAP, MM_MUNMAP,
+    },
 };
 
 use super::{io, mm};
@@ -51,13 +53,17 @@ impl Registers {
 pub(crate) fn enter(ctx: &RawTracePointContext) {
     let Some(me) = Target::current() else { return };
     let call = lookup(&arch::AT_ENTRY, ctx.arg(1));
+    let regs = Registers(ctx.arg(0));
+    if call == 0 || is_foreign(me, regs) {
+        return;
+    }
     if call == Call::Wait as u8 {
         let header = emit::header(me, KIND_WAIT);
         emit::send(Family::Io, header.time_ns, header);
     } else if call == Call::Close as u8 {
-        io::close(me, Registers(ctx.arg(0)));
+        io::close(me, regs);
     } else if call == Call::CloseRange as u8 {
-        io::close_range(me, Registers(ctx.arg(0)));
+        io::close_range(me, regs);
     } else if call == Call::Exec as u8 {
         ids::remember_current(me.ids());
     }
@@ -69,7 +75,7 @@ pub(crate) fn exit(ctx: &RawTracePointContext) {
     let Some(me) = Target::current() else { return };
     let regs = Registers(ctx.arg(0));
     let call = lookup(&arch::AT_EXIT, regs.number());
-    if call == 0 {
+    if call == 0 || is_foreign(me, regs) {
         return;
     }
     let ret: i64 = ctx.arg(1);
@@ -83,6 +89,19 @@ pub(crate) fn exit(ctx: &RawTracePointContext) {
     } else {
         io::returned(me, call, regs, ret);
     }
+}
+
+/// Whether the call is of 32-bit code: its number means something else. Userspace is told once.
+#[inline(always)]
+fn is_foreign(me: Target, regs: Registers) -> bool {
+    if regs.read(arch::CS) & 0xffff != arch::CS_32_BIT {
+        return false;
+    }
+    if me.mark(TARGET_FOREIGN) {
+        let header = emit::header(me, KIND_FOREIGN);
+        emit::send(Family::Io, header.time_ns, header);
+    }
+    true
 }
 
 #[inline(always)]

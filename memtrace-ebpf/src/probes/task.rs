@@ -8,7 +8,7 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::warn;
 use memtrace_common::{
-    map::{Family, Parent, TARGET_FORKED, TARGET_TRACED},
+    map::{Family, Parent, TARGET_FORKED, TARGET_PARENT, TARGET_TRACED},
     wire::{Exec, Fork, KIND_EXEC, KIND_EXIT, KIND_FORK, KIND_FREE},
 };
 
@@ -59,7 +59,7 @@ pub(crate) fn fork(ctx: &RawTracePointContext) {
 /// The child is a target from its first moment on.
 #[inline(always)]
 fn adopt(me: Target, child_tgid: u32, born_ns: u64) {
-    me.becomes_parent();
+    me.mark(TARGET_PARENT);
     target::set_flags(child_tgid, TARGET_TRACED | TARGET_FORKED);
     let parent = Parent {
         born_ns,

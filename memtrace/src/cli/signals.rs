@@ -58,7 +58,7 @@ fn ignored(of: &[SignalKind]) -> Vec<i32> {
         return Vec::new();
     };
     of.iter()
-        .map(|kind| kind.as_raw_value())
+        .map(SignalKind::as_raw_value)
         .filter(|n| status.sigign >> (n - 1) & 1 == 1)
         .collect()
 }

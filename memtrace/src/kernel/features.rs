@@ -144,15 +144,6 @@ pub fn visibility(tgid: Tgid) -> Option<Visibility> {
             .count(),
         tls,
         io_uring: processes::has_io_uring(tgid),
-        is_32_bit: is_32_bit(&process),
+        is_32_bit: processes::is_32_bit(tgid),
     })
-}
-
-/// By the executable's ELF class (`EI_CLASS`).
-fn is_32_bit(process: &Process) -> bool {
-    const ELFCLASS32: u8 = 1;
-    let mut head = [0_u8; 5];
-    let read = std::fs::File::open(format!("/proc/{}/exe", process.pid()))
-        .and_then(|mut exe| std::io::Read::read_exact(&mut exe, &mut head));
-    read.is_ok() && head == [0x7f, b'E', b'L', b'F', ELFCLASS32]
 }

@@ -155,6 +155,15 @@ pub fn socket(tgid: Tgid, fd: Fd) -> Option<Socket> {
     }
 }
 
+/// Whether its program is a 32-bit one, by its ELF class (`EI_CLASS`).
+pub fn is_32_bit(tgid: Tgid) -> bool {
+    const ELFCLASS32: u8 = 1;
+    let mut head = [0_u8; 5];
+    let read = std::fs::File::open(format!("/proc/{}/exe", tgid.0))
+        .and_then(|mut exe| std::io::Read::read_exact(&mut exe, &mut head));
+    read.is_ok() && head == [0x7f, b'E', b'L', b'F', ELFCLASS32]
+}
+
 fn open(Tgid(tgid): Tgid) -> Option<Process> {
     Process::new(i32::try_from(tgid).ok()?).ok()
 }

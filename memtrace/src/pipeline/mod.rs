@@ -279,6 +279,13 @@ impl Pipeline {
                 self.threads.explain_first_act(tid, &mut self.ledger);
             }
             Record::Uring(_) => self.note_io_uring(tgid),
+            Record::Foreign(_) => {
+                self.notes.insert(format!(
+                    "process {} is a 32-bit program: its faults are counted, but its system calls are not read, so its \
+                     requests are not seen",
+                    tgid.0
+                ));
+            }
             Record::Free(_) => {}
         }
     }
