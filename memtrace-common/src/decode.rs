@@ -6,7 +6,10 @@ use core::fmt;
 
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
-use crate::wire::{self, Exec, Fault, Fork, Header, Io, Mm, Segment, Segments};
+use crate::{
+    Fd,
+    wire::{self, Exec, Fault, Fork, Header, Io, Mm, Segment, Segments},
+};
 
 /// One record, its payload still in the buffer that it was read from.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -87,6 +90,12 @@ impl<'a> Payload<'a> {
             segments: Segments::default(),
             bytes: &[],
         }
+    }
+
+    /// What it says where it is an array of descriptors, as that of `OP_RECV_FD`.
+    pub fn descriptors(&self) -> impl Iterator<Item = Fd> + use<'a> {
+        let (numbers, _) = self.bytes.as_chunks::<4>();
+        numbers.iter().map(|&number| Fd(i32::from_ne_bytes(number)))
     }
 
     /// The stretches in stream order; their lengths add up to what the call returned.
@@ -276,6 +285,21 @@ mod tests {
             Record::decode(&read(8, &overlap, b"123456789")),
             Err(DecodeError::Payload)
         );
+    }
+
+    #[test]
+    fn descriptors_are_numbers_of_four_bytes() {
+        let bytes = [7_i32.to_ne_bytes(), (-1_i32).to_ne_bytes()].concat();
+        let whole = [Segment {
+            len: 8,
+            head: 8,
+            tail: 0,
+        }];
+        let record = read(8, &whole, &bytes);
+        let Ok(Record::Io(_, payload)) = Record::decode(&record) else {
+            panic!("no Io record")
+        };
+        assert_eq!(payload.descriptors().collect::<Vec<_>>(), [Fd(7), Fd(-1)]);
     }
 
     proptest! {

@@ -157,7 +157,7 @@ pub const OP_DUP: u8 = 7;
 pub const OP_READ: u8 = 8;
 /// Bytes went out: `ret` is how many, with payload.
 pub const OP_WRITE: u8 = 9;
-/// `recvmsg` brought descriptors (`SCM_RIGHTS`): `other` is one of them.
+/// `recvmsg` brought descriptors (`SCM_RIGHTS`): the payload is their numbers, four bytes each.
 pub const OP_RECV_FD: u8 = 10;
 
 /// [`Io`] carries payload: `SEGMENTS_MAX` [`Segment`]s and then their bytes follow the record.

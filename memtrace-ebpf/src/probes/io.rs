@@ -8,7 +8,7 @@ use memtrace_common::{
     map::{Family, FdKey, FdState, ROLE_IGNORED, ROLE_INBOUND, ROLE_OUTBOUND},
     wire::{
         HEAD_MAX, IO_CLOEXEC, IO_OUTBOUND, Io, KIND_IO, OP_ACCEPT, OP_CLOSE, OP_CLOSE_RANGE, OP_CONNECT,
-        OP_DUP, OP_LISTEN, OP_READ, OP_RECV_FD, OP_SOCKET, OP_WRITE,
+        OP_DUP, OP_LISTEN, OP_READ, OP_SOCKET, OP_WRITE,
     },
 };
 
@@ -23,8 +23,6 @@ const F_DUPFD: u64 = 0;
 const F_DUPFD_CLOEXEC: u64 = 1030;
 const MSG_PEEK: u64 = 2;
 const CLOSE_RANGE_CLOEXEC: u64 = 4;
-/// The most descriptors that one message passes on (`SCM_MAX_FD`, `include/net/scm.h`).
-const RIGHTS_MAX: u64 = 253;
 /// How far up a descriptor may have been inherited from.
 const GENERATIONS_MAX: usize = 4;
 /// Messages of one `recvmmsg` or `sendmmsg` whose lengths are added up. On streams nobody sends more at once.
@@ -92,49 +90,54 @@ pub(crate) fn close_range(me: Target, regs: Registers) {
 /// Bytes went through a descriptor, or a read found the end.
 #[inline(always)]
 fn moved(me: Target, call: u8, regs: Registers, fd: i32, ret: i64) {
-    if call == Call::Splice as u8 {
-        unseen(me, OP_READ, fd, ret);
-        unseen(me, OP_WRITE, regs.argument(2) as i32, ret);
-    } else if call == Call::Sendfile as u8 {
-        unseen(me, OP_WRITE, fd, ret);
-    } else if call == Call::Recvmmsg as u8 {
-        if regs.argument(3) & MSG_PEEK == 0 {
-            messages(me, OP_READ, fd, regs.argument(1), ret);
-        }
-    } else if call == Call::Sendmmsg as u8 {
-        messages(me, OP_WRITE, fd, regs.argument(1), ret);
-    } else {
-        let (op, buffers) = if call == Call::Read as u8 {
-            (OP_READ, Buffers::One(regs.argument(1)))
-        } else if call == Call::Write as u8 {
-            (OP_WRITE, Buffers::One(regs.argument(1)))
-        } else if call == Call::Recvfrom as u8 {
-            if regs.argument(3) & MSG_PEEK != 0 {
-                return;
-            }
-            (OP_READ, Buffers::One(regs.argument(1)))
-        } else if call == Call::Readv as u8 {
-            (OP_READ, Buffers::Many(regs.argument(1), regs.argument(2)))
-        } else if call == Call::Writev as u8 {
-            (OP_WRITE, Buffers::Many(regs.argument(1), regs.argument(2)))
-        } else {
-            let read = call == Call::Recvmsg as u8;
-            if read && regs.argument(2) & MSG_PEEK != 0 {
-                return;
-            }
-            let Some(message) = read_user::<Msghdr>(regs.argument(1)) else {
-                return;
-            };
-            if read {
-                received_descriptors(me, fd, &message);
-            }
-            (
-                if read { OP_READ } else { OP_WRITE },
-                Buffers::Many(message.iov, message.iov_len),
-            )
-        };
-        seen(me, op, fd, ret, buffers);
+    if peeks(call, regs) {
+        return;
     }
+    if call == Call::Recvmsg as u8 || call == Call::Recvmmsg as u8 {
+        // A `struct mmsghdr` begins with its `struct msghdr`.
+        received_descriptors(me, fd, regs.argument(1));
+    }
+    let (op, buffers) = if call == Call::Read as u8 || call == Call::Recvfrom as u8 {
+        (OP_READ, Buffers::One(regs.argument(1)))
+    } else if call == Call::Write as u8 {
+        (OP_WRITE, Buffers::One(regs.argument(1)))
+    } else if call == Call::Readv as u8 {
+        (OP_READ, Buffers::Many(regs.argument(1), regs.argument(2)))
+    } else if call == Call::Writev as u8 {
+        (OP_WRITE, Buffers::Many(regs.argument(1), regs.argument(2)))
+    } else if call == Call::Recvmsg as u8 || call == Call::Sendmsg as u8 {
+        let Some(message) = read_user::<Msghdr>(regs.argument(1)) else {
+            return;
+        };
+        let read = call == Call::Recvmsg as u8;
+        (
+            if read { OP_READ } else { OP_WRITE },
+            Buffers::Many(message.iov, message.iov_len),
+        )
+    } else if call == Call::Recvmmsg as u8 {
+        return messages(me, OP_READ, fd, regs.argument(1), ret);
+    } else if call == Call::Sendmmsg as u8 {
+        return messages(me, OP_WRITE, fd, regs.argument(1), ret);
+    } else if call == Call::Splice as u8 {
+        unseen(me, OP_READ, fd, ret);
+        return unseen(me, OP_WRITE, regs.argument(2) as i32, ret);
+    } else {
+        return unseen(me, OP_WRITE, fd, ret);
+    };
+    seen(me, op, fd, ret, buffers);
+}
+
+/// The bytes stay where they are, and will be read again.
+#[inline(always)]
+fn peeks(call: u8, regs: Registers) -> bool {
+    let flags = if call == Call::Recvmsg as u8 {
+        regs.argument(2)
+    } else if call == Call::Recvfrom as u8 || call == Call::Recvmmsg as u8 {
+        regs.argument(3)
+    } else {
+        return false;
+    };
+    flags & MSG_PEEK != 0
 }
 
 /// A move whose bytes were in nobody's memory, or are not looked at.
@@ -191,9 +194,6 @@ fn messages(me: Target, op: u8, fd: i32, address: u64, count: i64) {
     let Some(first) = read_user::<Mmsghdr>(address) else {
         return;
     };
-    if op == OP_READ {
-        received_descriptors(me, fd, &first.header);
-    }
     let mut sum = i64::from(first.len as u32);
     for i in 1..MESSAGES_MAX {
         if i >= count {
@@ -216,15 +216,20 @@ fn messages(me: Target, op: u8, fd: i32, address: u64, count: i64) {
 
 /// Descriptors that another process passed on (Node's cluster does): they may be connections.
 #[inline(always)]
-fn received_descriptors(me: Target, fd: i32, message: &Msghdr) {
-    let Some(rights) = payload::rights(message) else {
+fn received_descriptors(me: Target, fd: i32, message: u64) {
+    let Some(message) = read_user::<Msghdr>(message) else {
         return;
     };
-    for i in 0..RIGHTS_MAX {
-        let Some(received) = rights.get(i) else { return };
-        remember(me, received, ROLE_INBOUND);
-        plain(me, OP_RECV_FD, 0, fd, 0, i64::from(received));
-    }
+    let state = new_state(ROLE_INBOUND);
+    payload::send_descriptors(me, fd, &message, |received| {
+        let key = FdKey {
+            tgid: me.tgid,
+            fd: received,
+        };
+        // No room is not worth a branch in a loop that the verifier walks turn by turn: such a table is full for
+        // `accept` too, which says so.
+        let _ = FDS.insert(key, state, 0);
+    });
 }
 
 #[inline(always)]
@@ -301,20 +306,25 @@ const IGNORED: FdState = FdState {
 
 #[inline(always)]
 fn remember(me: Target, fd: i32, role: u32) {
-    let state = FdState {
+    let key = FdKey { tgid: me.tgid, fd };
+    if FDS.insert(key, new_state(role), 0).is_err() {
+        warn!(
+            &(),
+            "the table of descriptors is full: process {}, descriptor {}", me.tgid, fd
+        );
+        emit::lost(Family::Io);
+    }
+}
+
+#[inline(always)]
+fn new_state(role: u32) -> FdState {
+    FdState {
         // SAFETY: the helper takes nothing.
         opened_ns: unsafe { bpf_ktime_get_ns() },
         role,
         read_budget: HEAD_MAX as u32,
         write_budget: HEAD_MAX as u32,
         ..IGNORED
-    };
-    if FDS.insert(FdKey { tgid: me.tgid, fd }, state, 0).is_err() {
-        warn!(
-            &(),
-            "the table of descriptors is full: process {}, descriptor {}", me.tgid, fd
-        );
-        emit::lost(Family::Io);
     }
 }
 

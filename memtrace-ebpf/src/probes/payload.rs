@@ -6,8 +6,8 @@ use aya_ebpf::helpers::{bpf_probe_read_user, generated::bpf_probe_read_user as p
 use memtrace_common::{
     map::Family,
     wire::{
-        HEAD_MAX, IO_PAYLOAD, Io, KIND_IO, PAYLOAD_MAX, SEGMENTS_MAX, SHORT_HEAD, SHORT_TAIL, Segment,
-        Segments,
+        HEAD_MAX, IO_PAYLOAD, Io, KIND_IO, OP_RECV_FD, PAYLOAD_MAX, SEGMENTS_MAX, SHORT_HEAD, SHORT_TAIL,
+        Segment, Segments,
     },
 };
 
@@ -86,26 +86,42 @@ struct Cmsghdr {
     kind: u32,
 }
 
-/// The descriptors of an `SCM_RIGHTS` message, in user memory.
-#[derive(Clone, Copy)]
-pub(crate) struct Rights {
-    address: u64,
-    count: u64,
-}
-
-impl Rights {
-    #[inline(always)]
-    pub(crate) fn get(self, i: u64) -> Option<i32> {
-        if i >= self.count {
-            return None;
-        }
-        read_user(self.address + i * size_of::<i32>() as u64)
-    }
-}
-
-/// The `SCM_RIGHTS` part of what `recvmsg` brought beside the bytes.
+/// Sends the numbers of the descriptors that came beside a message's bytes, and hands each to `each`.
 #[inline(always)]
-pub(crate) fn rights(message: &Msghdr) -> Option<Rights> {
+pub(crate) fn send_descriptors(me: Target, fd: i32, message: &Msghdr, mut each: impl FnMut(i32)) {
+    /// `SCM_MAX_FD`, `include/net/scm.h`
+    const DESCRIPTORS_MAX: usize = 253;
+    const SIZE: usize = size_of::<i32>();
+    let Some((address, len)) = rights(message) else {
+        return;
+    };
+    let Some(scratch) = scratch() else { return };
+    let len = min(len, (DESCRIPTORS_MAX * SIZE) as u64);
+    begin(scratch, me, OP_RECV_FD, fd, len as i64);
+    if !emit::probing(|| append(scratch, address, len)) {
+        return;
+    }
+    // As with progress: from here on the verifier sees one case.
+    let len = load(scratch).used;
+    scratch.segments[0] = Segment {
+        len: len as u32,
+        head: len as u16,
+        tail: 0,
+    };
+    for i in 0..DESCRIPTORS_MAX {
+        if (i * SIZE) as u64 >= len {
+            break;
+        }
+        let number = scratch.bytes.as_ptr().wrapping_add(i * SIZE).cast::<i32>();
+        // SAFETY: within `bytes`, whose beginning is aligned. Volatile, because a helper wrote it.
+        each(unsafe { number.read_volatile() });
+    }
+    submit(scratch);
+}
+
+/// Where the numbers are that the `SCM_RIGHTS` part of a message holds, and their length in bytes.
+#[inline(always)]
+fn rights(message: &Msghdr) -> Option<(u64, u64)> {
     const HEADER: u64 = size_of::<Cmsghdr>() as u64;
     const SOL_SOCKET: u32 = 1;
     const SCM_RIGHTS: u32 = 1;
@@ -121,10 +137,7 @@ pub(crate) fn rights(message: &Msghdr) -> Option<Rights> {
             return None;
         }
         if found.level == SOL_SOCKET && found.kind == SCM_RIGHTS {
-            return Some(Rights {
-                address: at + HEADER,
-                count: (found.len - HEADER) / size_of::<i32>() as u64,
-            });
+            return Some((at + HEADER, found.len - HEADER));
         }
         let aligned = (found.len + 7) & !7;
         at += aligned;
@@ -136,11 +149,33 @@ pub(crate) fn rights(message: &Msghdr) -> Option<Rights> {
 /// Sends what `ret` bytes through `fd` looked like, and takes what was captured whole off the budget.
 #[inline(always)]
 pub(crate) fn send(me: Target, op: u8, fd: i32, ret: i64, buffers: Buffers, budget: &mut u32) {
-    let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
-        return;
-    };
+    let Some(scratch) = scratch() else { return };
+    begin(scratch, me, op, fd, ret);
+    store(
+        scratch,
+        Progress {
+            used: 0,
+            left: match buffers {
+                Buffers::First { len, .. } => min(len, ret as u64),
+                Buffers::One(_) | Buffers::Many(..) => ret as u64,
+            },
+            full: u64::from(*budget),
+        },
+    );
+    emit::probing(|| capture(scratch, buffers));
+    *budget = load(scratch).full as u32;
+    submit(scratch);
+}
+
+#[inline(always)]
+fn scratch() -> Option<&'static mut Scratch> {
     // SAFETY: this CPU's own element; only `sys_exit` uses it, and that does not preempt itself.
-    let scratch = unsafe { &mut *scratch };
+    SCRATCH.get_ptr_mut(0).map(|scratch| unsafe { &mut *scratch })
+}
+
+/// A record with nothing captured yet.
+#[inline(always)]
+fn begin(scratch: &mut Scratch, me: Target, op: u8, fd: i32, ret: i64) {
     let mut header = emit::header(me, KIND_IO);
     header.flags = IO_PAYLOAD;
     header.op = op;
@@ -159,21 +194,21 @@ pub(crate) fn send(me: Target, op: u8, fd: i32, ret: i64, buffers: Buffers, budg
         scratch,
         Progress {
             used: 0,
-            left: match buffers {
-                Buffers::First { len, .. } => min(len, ret as u64),
-                Buffers::One(_) | Buffers::Many(..) => ret as u64,
-            },
-            full: u64::from(*budget),
+            left: 0,
+            full: 0,
         },
     );
-    emit::probing(|| capture(scratch, buffers));
-    let Progress { used, full, .. } = load(scratch);
-    *budget = full as u32;
+}
+
+#[inline(always)]
+fn submit(scratch: &mut Scratch) {
+    let used = load(scratch).used;
     if used > PAYLOAD_MAX as u64 {
         return;
     }
+    let time_ns = scratch.io.header.time_ns;
     let len = (size_of::<Io>() + size_of::<Segments>()) as u64 + used;
-    emit::send_bytes(Family::Io, header.time_ns, (&raw mut *scratch).cast(), len);
+    emit::send_bytes(Family::Io, time_ns, (&raw mut *scratch).cast(), len);
 }
 
 /// Copies what is wanted of up to eight buffers.

@@ -117,7 +117,7 @@ impl Live {
                 undecoded += 1;
                 return;
             };
-            if let Some((tgid, fd, socket)) = look_up(&record, listeners) {
+            for (tgid, fd, socket) in look_up(&record, listeners) {
                 sink(Event::Notice(Notice::Socket { tgid, fd, socket }));
                 sockets.push((tgid, fd, socket));
             }
@@ -242,25 +242,29 @@ pub fn now() -> Nanos {
     Nanos(seconds * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0))
 }
 
-/// What a record says of a socket that only `/proc` can complete: a listener's port, a passed descriptor's nature.
-fn look_up(record: &Record<'_>, listeners: &mut HashSet<(Tgid, Fd)>) -> Option<(Tgid, Fd, Socket)> {
-    let Record::Io(io, _) = record else { return None };
+/// What a record says of sockets that only `/proc` can complete: a listener's port, the nature of descriptors that
+/// were passed on.
+fn look_up(record: &Record<'_>, listeners: &mut HashSet<(Tgid, Fd)>) -> Vec<(Tgid, Fd, Socket)> {
+    let Record::Io(io, payload) = record else {
+        return Vec::new();
+    };
     let tgid = Tgid(io.header.tgid);
     let fd = Fd(io.header.fd);
     match io.header.op {
-        OP_ACCEPT | OP_LISTEN if listeners.insert((tgid, fd)) => match procfs::socket(tgid, fd)? {
-            socket @ Socket::Listener { .. } => Some((tgid, fd, socket)),
-            _ => None,
-        },
-        OP_RECV_FD => {
-            let fd = Fd(i32::try_from(io.other).ok()?);
-            procfs::socket(tgid, fd).map(|socket| (tgid, fd, socket))
-        }
+        OP_ACCEPT | OP_LISTEN if listeners.insert((tgid, fd)) => procfs::socket(tgid, fd)
+            .filter(|socket| matches!(socket, Socket::Listener { .. }))
+            .map(|socket| (tgid, fd, socket))
+            .into_iter()
+            .collect(),
+        OP_RECV_FD => payload
+            .descriptors()
+            .filter_map(|fd| Some((tgid, fd, procfs::socket(tgid, fd)?)))
+            .collect(),
         OP_SOCKET | OP_CLOSE => {
             listeners.remove(&(tgid, fd));
-            None
+            Vec::new()
         }
-        _ => None,
+        _ => Vec::new(),
     }
 }
 

@@ -162,9 +162,10 @@ impl Connections {
                 self.set(tgid, fd, Descriptor::Listener { port: None }, now, ledger);
             }
             wire::OP_RECV_FD => {
-                let fd = Fd(i32::try_from(io.other).unwrap_or(-1));
-                if self.descriptors.get(tgid, fd).is_none() {
-                    self.found(tgid, fd, Socket::Inbound { port: None }, now, ledger);
+                for fd in payload.descriptors() {
+                    if self.descriptors.get(tgid, fd).is_none() {
+                        self.found(tgid, fd, Socket::Inbound { port: None }, now, ledger);
+                    }
                 }
             }
             wire::OP_CONNECT => self.add_outbound(tgid, fd, worker.request(), now, ledger),
