@@ -147,6 +147,32 @@ fn a_kernel_thread() {
     assert_target_refused(&["--pid", "2"], "--pid 2", "a thread of the kernel's own");
 }
 
+/// All threads of a process are traced under its number alone.
+#[test]
+fn a_thread_of_another_number_than_its_process() {
+    let (ended, end) = std::sync::mpsc::channel::<()>();
+    let (told, tid) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        told.send(rustix::thread::gettid().as_raw_nonzero())
+            .expect("it listens");
+        end.recv().expect("it says when");
+    });
+    let tid = tid.recv().expect("it says").to_string();
+    let process = std::process::id();
+    assert_target_refused(
+        &["--pid", &tid],
+        &format!("--pid {tid}"),
+        &format!("a thread of process {process}"),
+    );
+    ended.send(()).expect("it listens");
+    thread.join().expect("it ends");
+}
+
+#[test]
+fn a_comm_of_kernel_threads_only() {
+    assert_target_refused(&["--comm", "kthreadd"], "--comm kthreadd", "no process");
+}
+
 #[test]
 fn no_listener_on_the_port() {
     let was = TcpListener::bind("127.0.0.1:0").expect("it works");

@@ -8,12 +8,13 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use memtrace_common::Tgid;
+use memtrace_common::{Tgid, Tid};
 use rustix::thread::CapabilitySet;
 
 use super::{args::TargetArgs, failure::Failure, held::Held};
 use crate::kernel::{pidns, procfs};
 
+const FIND_HINT: &str = "`pgrep -a NAME` finds a process by name";
 const CGROUP_HINT: &str =
     "name a directory of a mounted cgroup v2 hierarchy, such as /sys/fs/cgroup/system.slice/nginx.service";
 
@@ -123,7 +124,9 @@ impl Target {
         roots
             .into_iter()
             .filter(|&tgid| tgid != me)
-            .filter(|&tgid| is_held || procfs::process(tgid).is_some_and(|p| p.parent != me))
+            .filter(|&tgid| {
+                is_held || procfs::process(tgid).is_some_and(|p| p.parent != me && !p.is_kernel_thread)
+            })
             .collect()
     }
 
@@ -168,11 +171,9 @@ impl Target {
 
     fn nobody(&self) -> Failure {
         match &self.kind {
-            Kind::Pids(_) | Kind::Command(_) => Failure::new(
-                "no target",
-                "memtrace does not trace itself",
-                "name another process",
-            ),
+            Kind::Pids(_) | Kind::Command(_) => {
+                Failure::new("no target", "no process of that number runs any more", FIND_HINT)
+            }
             // Whose a socket is only shows in `/proc/PID/fd`, which other users' processes keep to themselves.
             Kind::Port(port) if !sees_all_users() => Failure::new(
                 format!("--port {port}"),
@@ -214,32 +215,31 @@ fn sees_all_users() -> bool {
 }
 
 fn check_pid(pid: Tgid) -> Result<(), Failure> {
-    let what = format!("--pid {}", pid.0);
-    match procfs::process(pid) {
-        None => Err(Failure::new(
-            what,
-            "no such process",
-            "`pgrep -a NAME` finds a process by name",
-        )),
-        Some(found) if found.is_kernel_thread => Err(Failure::new(
-            what,
-            format!(
-                "{} is a thread of the kernel's own and has no user memory",
-                found.comm
-            ),
-            "name a user process",
-        )),
-        Some(found) if found.is_zombie => Err(Failure::new(
-            what,
+    let fail = |why: &str, hint: &str| Err(Failure::new(format!("--pid {}", pid.0), why, hint));
+    let (Some(found), Some(process)) = (procfs::process(pid), procfs::process_of(Tid(pid.0))) else {
+        return fail("no such process", FIND_HINT);
+    };
+    if found.is_kernel_thread {
+        let why = format!(
+            "{} is a thread of the kernel's own and has no user memory",
+            found.comm
+        );
+        fail(&why, "name a user process")
+    } else if process != pid {
+        let Tgid(process) = process;
+        fail(
+            &format!("it is a thread of process {process}"),
+            &format!("name the process, --pid {process}: all its threads are traced"),
+        )
+    } else if found.is_zombie {
+        fail(
             "it has ended and waits for its parent",
             "name a process that runs",
-        )),
-        Some(_) if pid.0 == std::process::id() => Err(Failure::new(
-            what,
-            "memtrace does not trace itself",
-            "name another process",
-        )),
-        Some(_) => Ok(()),
+        )
+    } else if pid.0 == std::process::id() {
+        fail("memtrace does not trace itself", "name another process")
+    } else {
+        Ok(())
     }
 }
 

@@ -7,8 +7,9 @@ use std::collections::{HashMap, HashSet};
 
 use memtrace_common::{FaultCount, Fd, Tgid, Tid};
 use procfs::{
+    ProcError,
     net::{TcpState, UnixState},
-    process::{FDTarget, MMapPath, Process, Stat, StatFlags},
+    process::{FDTarget, MMapPath, Process, Stat, StatFlags, Task},
 };
 
 use crate::event::Socket;
@@ -33,6 +34,12 @@ pub struct Found {
 /// Looks a process up.
 pub fn process(tgid: Tgid) -> Option<Found> {
     open(tgid)?.stat().ok().map(|stat| found(&stat))
+}
+
+/// The process that a thread belongs to: `/proc` has a folder for each thread that it doesn't list.
+pub fn process_of(Tid(tid): Tid) -> Option<Tgid> {
+    let status = open(Tgid(tid))?.status().ok()?;
+    u32::try_from(status.tgid).ok().map(Tgid)
 }
 
 /// All processes.
@@ -99,17 +106,22 @@ pub fn threads(tgid: Tgid) -> Vec<(Tid, FaultCount)> {
     };
     tasks
         .flatten()
-        .filter_map(|task| {
-            let stat = task.stat().ok()?;
-            Some((
-                Tid(u32::try_from(task.tid).ok()?),
-                FaultCount {
-                    minor: stat.minflt,
-                    major: stat.majflt,
-                },
-            ))
-        })
+        .filter_map(|task| Some((Tid(u32::try_from(task.tid).ok()?), fault_count(&task)?)))
         .collect()
+}
+
+/// One of its threads' fault counters, a zombie's too.
+pub fn thread(tgid: Tgid, Tid(tid): Tid) -> Option<FaultCount> {
+    let task = open(tgid)?.task_from_tid(i32::try_from(tid).ok()?).ok()?;
+    fault_count(&task)
+}
+
+fn fault_count(task: &Task) -> Option<FaultCount> {
+    let stat = task.stat().ok()?;
+    Some(FaultCount {
+        minor: stat.minflt,
+        major: stat.majflt,
+    })
 }
 
 /// The end of a process's heap: where its break is, to the page.
@@ -144,6 +156,12 @@ pub fn sockets(tgid: Tgid) -> Vec<(Fd, Socket)> {
             _ => None,
         })
         .collect()
+}
+
+/// Whether this user may list a process's descriptors; true of one that is gone.
+pub fn may_list_descriptors(tgid: Tgid) -> bool {
+    let denied = |error: ProcError| matches!(error, ProcError::PermissionDenied(_));
+    !open_living(tgid).is_some_and(|p| p.fd().is_err_and(denied))
 }
 
 /// One of a process's sockets.
