@@ -62,6 +62,13 @@ pub enum Notice {
         /// What it is.
         socket: Socket,
     },
+    /// A process has been gone for a while, and no record has said so.
+    Gone {
+        /// The process.
+        tgid: Tgid,
+        /// When that was noticed.
+        time: Nanos,
+    },
     /// A thread's counters at the end, read **before** the probes were told to stop: what it does later is not of
     /// this run.
     Horizon {

@@ -15,6 +15,9 @@ use memtrace_tests::report::{Lost, Report};
 use memtrace_tests::require_root;
 use memtrace_tests::server::Server;
 
+/// Of the hundreds of threads that a test ends, the kernel may hold on to so many.
+const UNDECIDED_MAX: u64 = 8;
+
 /// A run of `memtrace-tasks` that was traced from one standstill to the next.
 struct Traced {
     run: Finished,
@@ -36,8 +39,9 @@ impl Traced {
         let memtrace = Memtrace::attach(["--pid", &pid, "--format", "ndjson"]);
         tasks.type_in(b"g");
         tasks.wait_for_line(Stream::Stdout, done);
-        let run = memtrace.interrupt();
+        // What it does on its way to its next read, memtrace has to see too.
         let kernel = counted_at_rest(&pid) - before;
+        let run = memtrace.interrupt();
         tasks.type_in(b"g");
         tasks.finish().assert_status(0);
         run.assert_status(0);
@@ -59,11 +63,31 @@ impl Traced {
         self.run
             .assert(lost == Lost::default(), format_args!("lost {lost:?}"));
         let traced = books.kernel_min_flt + books.kernel_maj_flt;
+        // A kernel that never lets go of a thread says no last word on it. memtrace then says of how many faults it
+        // does not know whether they completed, and may miss these and no others.
+        let undecided = self.undecided();
         self.run.assert(
-            traced == self.kernel,
-            format_args!("{traced} faults, but the kernel counted {}", self.kernel),
+            undecided <= UNDECIDED_MAX,
+            format_args!("{undecided} faults are undecided"),
+        );
+        self.run.assert(
+            (traced..=traced + undecided).contains(&self.kernel),
+            format_args!(
+                "{traced} faults and {undecided} undecided, but the kernel counted {}",
+                self.kernel
+            ),
         );
         self
+    }
+
+    /// Faults that are on neither side of the books, as a note has it.
+    fn undecided(&self) -> u64 {
+        let mut notes = self.report.summary.notes.iter();
+        let note = notes.find(|note| note.contains("on neither side of the books"));
+        note.map_or(0, |note| {
+            let number = note.split(' ').next().unwrap_or_default();
+            number.parse().expect("it begins with a number")
+        })
     }
 
     /// Every one of them was seen by a probe.

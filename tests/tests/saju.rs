@@ -147,6 +147,31 @@ fn twenty_requests_of_a_busy_node_server_add_up() {
     run.assert(books.balanced && books.dropped == 0, "not balanced, or not whole");
     run.assert(lost == Lost::default(), format_args!("lost {lost:?}"));
     run.assert(report.summary.target.pids == [saju.pid()], "not this process");
+    run.assert(
+        report.summary.other_requests == 0,
+        "no port was asked for that any came in on another of",
+    );
+}
+
+#[test]
+#[ignore = "needs root and node"]
+fn requests_counts_those_that_only_selects() {
+    require_root();
+    let saju = Saju::start(&QUICK);
+    let port = saju.port.to_string();
+    let (stop, presses) = (AtomicBool::new(false), AtomicU64::new(0));
+    let run = std::thread::scope(|scope| {
+        let _stop = StopOnDrop(&stop);
+        keep_busy(scope, &saju, &stop, &presses);
+        let only = ["--only", "POST /saju", "--requests", "3", "--format", "ndjson"];
+        Memtrace::attach(["--port", &port].into_iter().chain(only)).finish()
+    });
+    run.assert_status(0);
+    let report = Report::of(&run);
+    run.assert(
+        report.requests.len() == 3 && report.requests.iter().all(|r| r.method == "POST"),
+        "not three presses of the button",
+    );
 }
 
 #[test]

@@ -118,6 +118,10 @@ pub(super) struct Run {
     output: Output,
     began: Instant,
     census: Instant,
+    /// `--requests`, how many of those that were asked for have come, and how many came after the last of them.
+    limit: Option<u64>,
+    selected: u64,
+    surplus: u64,
     /// Requests that are kept beside the report, up to so many.
     kept: Vec<Request>,
     keep_at_most: usize,
@@ -145,7 +149,6 @@ impl Run {
         let config = Config {
             routing,
             port: args.target.port,
-            requests: args.requests,
         };
         let mut pipeline = Pipeline::new(config);
         let mut live =
@@ -177,6 +180,9 @@ impl Run {
             began: Instant::now(),
             census: Instant::now(),
             reporter: Reporter::new(args.report.format, view, table),
+            limit: args.requests,
+            selected: 0,
+            surplus: 0,
             kept: Vec::new(),
             keep_at_most: 0,
             adopted,
@@ -232,7 +238,7 @@ impl Run {
             }
             while self.pump() {}
             if self.output.is_closed()
-                || args.requests.is_some_and(|n| self.pipeline.listed() >= n)
+                || self.limit.is_some_and(|n| self.selected >= n)
                 || args.duration.is_some_and(|d| self.began.elapsed() >= d)
             {
                 return Ok(Stop::Enough);
@@ -266,7 +272,8 @@ impl Run {
         }
         self.output.push();
         // Those that are named may come back.
-        Ok(live.running().next().is_none() && !target.may_return())
+        let is_any_running = live.is_any_running(|event| pipeline.feed(event));
+        Ok(!is_any_running && !target.may_return())
     }
 
     /// Takes what the ring has. Returns whether there may be more.
@@ -288,6 +295,11 @@ impl Run {
         let mut bytes = Vec::new();
         for request in done {
             if self.view.selects(request) {
+                if self.limit == Some(self.selected) {
+                    self.surplus += 1;
+                    continue;
+                }
+                self.selected += 1;
                 self.routes.push(request);
             }
             self.reporter.request(request, &mut bytes);
@@ -322,6 +334,18 @@ impl Run {
         self.report(&outcome.requests);
         let conclusive = outcome.books.balanced && outcome.lost.records() == 0 && self.output.dropped() == 0;
         let mut summary = summary(outcome, command_status);
+        summary.requests -= self.surplus;
+        if self.surplus > 0 {
+            let were = if self.surplus == 1 {
+                "request is"
+            } else {
+                "requests are"
+            };
+            summary.notes.push(format!(
+                "{} {were} not listed: --requests were there by then",
+                self.surplus
+            ));
+        }
         summary.notes.extend(self.routes.note());
         let mut bytes = Vec::new();
         let routes = std::mem::take(&mut self.routes).finish();

@@ -18,6 +18,7 @@ use memtrace_common::{
 use rustix::time::{ClockId, clock_gettime};
 
 use super::{
+    dying::Dying,
     kin::Kin,
     load::{Emission, LoadError, Options, Probes},
     procfs,
@@ -28,6 +29,11 @@ use crate::event::{Event, Notice, Socket};
 const BATCH: usize = 65_536;
 /// Longer than a fault takes, unless its thread is preempted in the middle of it.
 const FAULT_IN_FLIGHT: Duration = Duration::from_millis(2);
+/// How long after a thread's or a process's end its last word may come: RCU says it, which takes its time where CPUs
+/// are busy (160 ms at most on two that were busier than they could be).
+const LAST_WORDS: Nanos = Nanos(1_000_000_000);
+/// How often it looks for them.
+const LAST_WORDS_POLL: Duration = Duration::from_millis(2);
 /// How often the threads of a process are listed until no new one turns up.
 const SEED_ROUNDS: usize = 4;
 
@@ -36,7 +42,10 @@ pub struct Live {
     probes: Probes,
     /// Traced and not known to be gone.
     running: HashSet<Tgid>,
+    /// Gone from `/proc` since then, with their last word to come.
+    leaving: HashMap<Tgid, Nanos>,
     kin: Kin,
+    dying: Dying,
     /// Listening sockets whose port has been looked up.
     listeners: HashSet<(Tgid, Fd)>,
     received: u64,
@@ -52,7 +61,9 @@ impl Live {
         Ok(Self {
             probes,
             running: HashSet::new(),
+            leaving: HashMap::new(),
             kin: Kin::default(),
+            dying: Dying::default(),
             listeners: HashSet::new(),
             received: 0,
             undecoded: 0,
@@ -70,6 +81,7 @@ impl Live {
         if self.probes.targets().contains(tgid) || !self.running.insert(tgid) {
             return 0;
         }
+        self.leaving.remove(&tgid);
         self.kin.found(tgid);
         // Connections first: what is read from them counts from the first moment.
         let sockets: HashMap<Fd, Socket> = procfs::sockets(tgid).into_iter().collect();
@@ -87,6 +99,13 @@ impl Live {
             brk,
             io_uring,
         }));
+        if !procfs::may_list_descriptors(tgid) {
+            sink(Event::Notice(Notice::Note(format!(
+                "the descriptors of process {} are not for this user to list: connections that were open already are \
+                 not seen, nor which port others came in on; CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH show them",
+                tgid.0
+            ))));
+        }
         // A thread that is born while they are listed announces itself in the ring, but one that was being born
         // when the process became a target may do neither: look again.
         let mut threads: HashMap<Tid, FaultCount> = HashMap::new();
@@ -112,6 +131,7 @@ impl Live {
         let mut undecoded = 0;
         let mut sockets: Vec<(Tgid, Fd, Socket)> = Vec::new();
         let (running, kin, listeners) = (&mut self.running, &mut self.kin, &mut self.listeners);
+        let (leaving, dying) = (&mut self.leaving, &mut self.dying);
         let count = self.probes.drain(BATCH, |bytes| {
             let Ok(record) = Record::decode(bytes) else {
                 undecoded += 1;
@@ -121,7 +141,8 @@ impl Live {
                 sink(Event::Notice(Notice::Socket { tgid, fd, socket }));
                 sockets.push((tgid, fd, socket));
             }
-            keep_track(&record, running, kin);
+            keep_track(&record, running, leaving, kin);
+            dying.observe(&record);
             sink(Event::Record(record));
             if let Record::Exec(exec) = record {
                 // What was open across exec: the rest closed, and said nothing.
@@ -157,11 +178,24 @@ impl Live {
         }
     }
 
-    /// Targets that are running. Those that are gone are forgotten.
-    pub fn running(&mut self) -> impl Iterator<Item = Tgid> {
-        self.running
-            .retain(|&tgid| procfs::process(tgid).is_some_and(|p| !p.is_zombie));
-        self.running.iter().copied()
+    /// Whether any target is running. Tells of those that have been gone for so long that their last word will not
+    /// come any more: a zombie's comes when its parent waits for it.
+    pub fn is_any_running(&mut self, mut sink: impl FnMut(Event<'_>)) -> bool {
+        let time = now();
+        for tgid in self
+            .running
+            .extract_if(|&tgid| procfs::process(tgid).is_none_or(|p| p.is_zombie))
+        {
+            self.leaving.insert(tgid, time);
+        }
+        for (tgid, _) in self
+            .leaving
+            .extract_if(|_, since| time.since(*since) >= LAST_WORDS)
+        {
+            self.kin.gone(tgid);
+            sink(Event::Notice(Notice::Gone { tgid, time }));
+        }
+        !self.running.is_empty()
     }
 
     /// Tells what was lost since it was last asked.
@@ -174,15 +208,20 @@ impl Live {
         Ok(())
     }
 
-    /// Ends the run: reads the counters of all threads, then stops the probes, then hands on what is left.
+    /// Ends the run: reads the counters of all threads, waits for those that only the probes can tell, then stops the
+    /// probes, then hands on what is left.
     pub fn finish(mut self, mut sink: impl FnMut(Event<'_>)) -> Result<(), LoadError> {
         let time = now();
+        let mut told: HashSet<Tid> = HashSet::new();
         for &tgid in &self.running {
             for (tid, count) in procfs::threads(tgid) {
                 sink(Event::Notice(Notice::Horizon { tid, count }));
+                told.insert(tid);
             }
         }
+        let listed = now();
         sink(Event::Notice(Notice::Ending { time }));
+        self.await_last_words(listed, &told, &mut sink);
         self.probes.stop();
         while self.pump(&mut sink) {}
         self.tell_losses(&mut sink)?;
@@ -204,6 +243,33 @@ impl Live {
     /// Passes on what the probes have logged, where that was asked for.
     pub fn flush_log(&mut self) {
         self.probes.flush_log();
+    }
+
+    /// Threads that had begun to exit when the others were `listed`, and whose counters have not been `told`, say them
+    /// when RCU lets go of them. What they faulted last is in no other record.
+    fn await_last_words(&mut self, listed: Nanos, told: &HashSet<Tid>, mut sink: impl FnMut(Event<'_>)) {
+        let is_over = |began: Nanos| now().since(began) >= LAST_WORDS;
+        while self.pump(&mut sink) && !is_over(listed) {}
+        let dying: Vec<_> = self.dying.between(Nanos(0), listed).collect();
+        for (tgid, tid) in dying {
+            if told.contains(&tid) {
+                self.dying.let_go(tid);
+            } else if let Some(count) = procfs::thread(tgid, tid) {
+                // A zombie: it is freed when its parent waits for it, which may be never.
+                sink(Event::Notice(Notice::Horizon { tid, count }));
+                self.dying.let_go(tid);
+            }
+        }
+        // Kernels have been seen that never let go of some.
+        while self
+            .dying
+            .between(Nanos(now().0.saturating_sub(LAST_WORDS.0)), listed)
+            .next()
+            .is_some()
+        {
+            std::thread::sleep(LAST_WORDS_POLL);
+            self.pump(&mut sink);
+        }
     }
 
     /// Tells which descriptors are sockets now. Those `before` the process became a target may have been closed, and
@@ -269,17 +335,25 @@ fn look_up(record: &Record<'_>, listeners: &mut HashSet<(Tgid, Fd)>) -> Vec<(Tgi
 }
 
 /// Who runs, as the records tell.
-fn keep_track(record: &Record<'_>, running: &mut HashSet<Tgid>, kin: &mut Kin) {
+fn keep_track(
+    record: &Record<'_>,
+    running: &mut HashSet<Tgid>,
+    leaving: &mut HashMap<Tgid, Nanos>,
+    kin: &mut Kin,
+) {
     match record {
         Record::Fork(fork) if fork.child_tgid != fork.header.tgid && fork.child_tgid != 0 => {
             running.insert(Tgid(fork.child_tgid));
+            leaving.remove(&Tgid(fork.child_tgid));
             kin.forked(Tgid(fork.header.tgid), Tgid(fork.child_tgid));
         }
         Record::Exec(exec) => {
             running.insert(Tgid(exec.header.tgid));
+            leaving.remove(&Tgid(exec.header.tgid));
         }
         Record::Free(header) if header.tgid == header.tid => {
             running.remove(&Tgid(header.tgid));
+            leaving.remove(&Tgid(header.tgid));
             kin.gone(Tgid(header.tgid));
         }
         _ => {}

@@ -8,6 +8,7 @@
 )]
 
 mod btf;
+mod dying;
 pub mod features;
 mod kin;
 mod live;

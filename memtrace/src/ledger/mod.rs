@@ -88,26 +88,19 @@ pub struct Ledger {
     processes: HashMap<Tgid, Activity>,
     done: Vec<Request>,
     next: u64,
-    list_at_most: u64,
     listed: u64,
     others: u64,
     kernel: FaultCount,
     direct: u64,
     unseen: u64,
     failed: u64,
+    /// Attempts of which nothing says whether they completed.
+    undecided: u64,
     unattributed: BTreeMap<Reason, u64>,
     contradicted: bool,
 }
 
 impl Ledger {
-    /// An empty ledger that reports at most so many requests and counts the others.
-    pub fn listing_at_most(list_at_most: u64) -> Self {
-        Self {
-            list_at_most,
-            ..Self::default()
-        }
-    }
-
     /// A request begins. One that is not `listed` is counted, and its faults are booked, but it is not reported.
     pub fn open(&mut self, tgid: Tgid, tid: Tid, start: Nanos, listed: bool) -> RequestId {
         let id = RequestId(self.next);
@@ -216,7 +209,13 @@ impl Ledger {
         false
     }
 
-    /// Nothing will ever say what became of it.
+    /// Its thread is gone, and the kernel has not said what became of it.
+    pub fn leave_undecided(&mut self, attempt: Attempt) {
+        self.undecided += 1;
+        self.forget_attempt(attempt);
+    }
+
+    /// Whatever becomes of it is after the end of the run.
     pub fn forget_attempt(&mut self, attempt: Attempt) {
         if let Owner::Request(id) = attempt.owner {
             self.settle_on(id, attempt.kernel_mode, Outcome::Failed);
@@ -351,6 +350,22 @@ impl Ledger {
             .collect()
     }
 
+    /// What the books cannot say in figures.
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if self.undecided > 0 {
+            notes.push(format!(
+                "{} of threads that have ended stand on neither side of the books: the kernel has not said whether \
+                 they completed",
+                match self.undecided {
+                    1 => "1 attempt at a fault".to_owned(),
+                    n => format!("{n} attempts at faults"),
+                }
+            ));
+        }
+        notes
+    }
+
     fn close_window(&mut self, id: RequestId, tgid: Tgid) -> (u64, u64) {
         self.processes
             .get_mut(&tgid)
@@ -364,7 +379,7 @@ impl Ledger {
         let total = open.minor + open.major;
         debug_assert_eq!(total, open.user_mode + open.kernel_mode, "a fault is in one mode");
         self.direct += total;
-        if !open.listed || self.listed == self.list_at_most {
+        if !open.listed {
             self.others += 1;
             return;
         }

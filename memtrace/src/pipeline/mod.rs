@@ -43,8 +43,6 @@ pub struct Config {
     pub routing: Routing,
     /// List only requests that came in on this port.
     pub port: Option<u16>,
-    /// List so many requests and count the rest: the run is about to stop.
-    pub requests: Option<u64>,
 }
 
 /// What the live run should tell the probes. A recording has nobody to tell.
@@ -114,7 +112,7 @@ impl Pipeline {
     pub fn new(config: Config) -> Self {
         Self {
             threads: Threads::default(),
-            ledger: Ledger::listing_at_most(config.requests.unwrap_or(u64::MAX)),
+            ledger: Ledger::default(),
             connections: Connections::new(config),
             processes: HashMap::new(),
             found: Vec::new(),
@@ -142,11 +140,6 @@ impl Pipeline {
         self.ledger.take_done()
     }
 
-    /// Requests reported so far.
-    pub fn listed(&self) -> u64 {
-        self.ledger.request_counts().0
-    }
-
     /// What the probes should be told.
     pub fn take_directives(&mut self) -> Vec<Directive> {
         std::mem::take(&mut self.directives)
@@ -159,13 +152,22 @@ impl Pipeline {
         self.ledger.finish(end);
         let (listed, others) = self.ledger.request_counts();
         let mut notes: Vec<String> = self.notes.into_iter().collect();
+        notes.extend(self.ledger.notes());
+        let books = self.ledger.books(&self.lost);
+        if books.untraced > books.observed {
+            notes.push(
+                "most faults fired no probe, so nothing is known of them but their number: memory that the kernel \
+                 populates by itself (MAP_POPULATE, mlock) is such a case"
+                    .to_owned(),
+            );
+        }
         notes.extend(self.connections.notes(listed + others));
         Outcome {
             requests: self.ledger.take_done(),
             listed,
             others,
             elapsed: end.since(self.began.unwrap_or(end)),
-            books: self.ledger.books(&self.lost),
+            books,
             unattributed: self.ledger.unattributed(),
             lost: self.lost,
             pids: self.found.iter().map(|tgid| tgid.0).collect(),
@@ -200,6 +202,7 @@ impl Pipeline {
                 self.connections
                     .found(tgid, fd, socket, self.now, &mut self.ledger);
             }
+            Notice::Gone { tgid, time } => self.gone(tgid, time),
             Notice::Horizon { tid, count } => self.threads.horizon(tid, count, &mut self.ledger),
             Notice::Ending { time } => {
                 self.threads.close_the_door();
@@ -337,12 +340,16 @@ impl Pipeline {
     fn freed(&mut self, tgid: Tgid, tid: Tid, header: &Header) {
         self.threads.freed(tgid, tid, count(header), &mut self.ledger);
         if tgid.0 == tid.0 {
-            self.threads.remove_process(tgid, &mut self.ledger);
-            self.connections
-                .remove_process(tgid, Nanos(header.time_ns), &mut self.ledger);
-            self.ledger.forget_process(tgid);
-            self.processes.remove(&tgid);
+            self.gone(tgid, Nanos(header.time_ns));
         }
+    }
+
+    /// A process's descriptors are closed and its threads have ended, whether or not they have said their last word.
+    fn gone(&mut self, tgid: Tgid, at: Nanos) {
+        self.threads.remove_process(tgid, &mut self.ledger);
+        self.connections.remove_process(tgid, at, &mut self.ledger);
+        self.ledger.forget_process(tgid);
+        self.processes.remove(&tgid);
     }
 
     fn address_space(&mut self, mm: &Mm) {

@@ -391,10 +391,9 @@ fn what_ends_after_the_horizon_is_cut() {
 }
 
 #[test]
-fn other_ports_and_more_than_asked_for_are_counted_only() {
+fn requests_of_other_ports_are_counted_only() {
     let mut k = Kernel::with(Config {
         port: Some(80),
-        requests: Some(1),
         ..Config::default()
     });
     k.thread(1, FaultCount::default());
@@ -414,8 +413,28 @@ fn other_ports_and_more_than_asked_for_are_counted_only() {
         k.io(1, wire::OP_CLOSE, 9, 0);
     }
     let (requests, outcome) = k.finish();
-    assert_eq!((requests.len(), outcome.listed, outcome.others), (1, 1, 2));
+    assert_eq!((requests.len(), outcome.listed, outcome.others), (2, 2, 1));
     assert_eq!(outcome.books.direct, 3, "their faults are theirs all the same");
+}
+
+#[test]
+fn a_run_whose_faults_fire_no_probe_says_so() {
+    let mut k = Kernel::new();
+    k.thread(1, FaultCount::default());
+    k.minor(1, 0);
+    k.count(1).minor += 2;
+    k.wait(1);
+    let (_, outcome) = k.finish();
+    let said = |notes: &[String]| notes.iter().any(|note| note.contains("fired no probe"));
+    assert!(said(&outcome.notes), "{:?}", outcome.notes);
+    let mut k = Kernel::new();
+    k.thread(1, FaultCount::default());
+    k.minor(1, 0);
+    k.count(1).minor += 1;
+    k.wait(1);
+    let (_, outcome) = k.finish();
+    assert_eq!(outcome.books.untraced, 1);
+    assert!(!said(&outcome.notes), "{:?}", outcome.notes);
 }
 
 #[test]

@@ -295,7 +295,7 @@ impl Thread {
         let (settled, left_out) = self.counting.finish();
         self.book(&settled, ledger);
         if let Some(attempt) = left_out {
-            ledger.forget_attempt(attempt);
+            ledger.leave_undecided(attempt);
         }
         ledger.explain(Reason::BackgroundThread, mem::take(&mut self.unproven));
         ledger.kernel_counted(self.counting.kernel_count(), self.counting.is_contradicted());

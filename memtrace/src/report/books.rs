@@ -22,7 +22,12 @@ pub(super) fn run(summary: &Summary) -> Vec<String> {
         summary.kernel
     );
     if summary.requests == 0 {
-        said.push(format!("No HTTP request was seen {whole}"));
+        let what = if summary.other_requests == 0 {
+            "seen"
+        } else {
+            "listed"
+        };
+        said.push(format!("No HTTP request was {what} {whole}"));
     } else {
         said.push(format!("{} {whole}", counted(summary.requests, "request")));
     }

@@ -171,7 +171,7 @@ fn the_worst_first() {
 #[test]
 fn no_request_at_all() {
     let mut summary = sample::summary();
-    (summary.requests, summary.other_requests) = (0, 3);
+    summary.requests = 0;
     (summary.books.direct, summary.books.unattributed) = (0, 24_310);
     summary.unattributed = [("idle".to_owned(), 24_310)].into();
     summary.notes = vec![
@@ -204,6 +204,7 @@ fn books_that_need_more_words() {
     let cases = [
         said(&|summary| (summary.books.kernel_min_flt, summary.books.untraced) = (24_320, 12)),
         said(&|summary| summary.books.failed = 8),
+        said(&|summary| (summary.requests, summary.other_requests) = (0, 3)),
         said(&|summary| (summary.books.failed, summary.command_status) = (1, Some(3))),
         said(&|summary| {
             (summary.books.kernel_min_flt, summary.books.dropped, summary.lost) = (24_323, 15, lost);

@@ -18,6 +18,43 @@ fn a_fault_after_the_exit_probe_is_in_the_books() {
 }
 
 #[test]
+fn a_fault_of_a_thread_whose_last_word_never_comes_is_on_neither_side() {
+    let mut k = Kernel::new();
+    k.thread(1, FaultCount::default());
+    k.minor(1, 0);
+    let header = k.header(1, wire::KIND_EXIT);
+    k.record(Record::Exit(header));
+    k.minor(1, wire::FAULT_KERNEL);
+    k.counts.clear();
+    let (_, outcome) = k.finish();
+    assert_eq!((outcome.books.kernel_min_flt, outcome.books.observed), (1, 1));
+    assert!(outcome.books.balanced);
+    assert!(
+        outcome.notes[0].starts_with("1 attempt at a fault "),
+        "{:?}",
+        outcome.notes
+    );
+}
+
+#[test]
+fn what_a_process_was_asked_ends_with_it_though_its_last_word_never_comes() {
+    let mut k = Kernel::new();
+    k.thread(P, FaultCount::default());
+    k.accept(P, 5);
+    k.request(P, 5, "/");
+    k.minor(P, 0);
+    let header = k.header(P, wire::KIND_EXIT);
+    k.record(Record::Exit(header));
+    let time = Nanos(k.time + 50);
+    k.notice(Notice::Gone { tgid: Tgid(P), time });
+    k.done.extend(k.pipeline.take_done());
+    let [request] = k.done.as_slice() else {
+        panic!("{:?}", k.done)
+    };
+    assert_eq!((request.complete, request.faults.total), (false, 1));
+}
+
+#[test]
 fn exec_by_another_thread_takes_over_the_process() {
     let mut k = Kernel::new();
     k.thread(P, FaultCount { minor: 10, major: 0 });
