@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, Immutable, KnownLayout};
 
 use crate::{
     Fd,
-    wire::{self, Exec, Fault, Fork, Header, Io, Mm, Segment, Segments},
+    wire::{self, Exec, Fault, Fork, Header, Io, Mm, Rss, Segment, Segments, Tally},
 };
 
 /// One record, its payload still in the buffer that it was read from.
@@ -34,6 +34,10 @@ pub enum Record<'a> {
     Uring(Header),
     /// The process makes system calls as a 32-bit program.
     Foreign(Header),
+    /// See [`Tally`].
+    Tally(Tally),
+    /// See [`Rss`].
+    Rss(Rss),
 }
 
 /// Why some bytes are no record.
@@ -147,6 +151,8 @@ impl<'a> Record<'a> {
             wire::KIND_WAIT => Self::Wait(header),
             wire::KIND_URING => Self::Uring(header),
             wire::KIND_FOREIGN => Self::Foreign(header),
+            wire::KIND_TALLY => Self::Tally(prefix(bytes, kind)?.0),
+            wire::KIND_RSS => Self::Rss(prefix(bytes, kind)?.0),
             other => return Err(DecodeError::Kind(other)),
         })
     }
@@ -159,6 +165,8 @@ impl<'a> Record<'a> {
             Self::Fork(r) => &r.header,
             Self::Exec(r) => &r.header,
             Self::Mm(r) => &r.header,
+            Self::Tally(r) => &r.header,
+            Self::Rss(r) => &r.header,
             Self::Io(r, _) => &r.header,
             Self::Exit(h) | Self::Free(h) | Self::Wait(h) | Self::Uring(h) | Self::Foreign(h) => h,
         }

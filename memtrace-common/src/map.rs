@@ -4,6 +4,8 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::wire::FrameCount;
+
 /// One more than the largest tgid Linux hands out (`PID_MAX_LIMIT`, `include/linux/threads.h`).
 pub const TGID_LIMIT: u32 = 4 * 1024 * 1024;
 /// `TARGETS` holds a byte for every possible tgid, eight to an element, because elements are eight bytes at least.
@@ -111,7 +113,31 @@ pub struct FdState {
     pub pad: u32,
 }
 
+/// What a thread's work has taken since it was last told, in `TALLIES`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Running {
+    /// Page frames.
+    pub frames: FrameCount,
+    /// Faults that were timed.
+    pub timed_faults: u64,
+    /// The time in them.
+    pub fault_ns: u64,
+    /// When the fault that the thread is in began; zero outside.
+    pub fault_since_ns: u64,
+}
+
+/// `RSS_KEPT`: this kernel's way to count resident memory is not known.
+pub const RSS_UNKNOWN: u8 = 0;
+/// `RSS_KEPT`: a number in `mm_struct`, and what each thread has not added to it yet (up to 6.1).
+pub const RSS_BY_THREAD: u8 = 1;
+/// `RSS_KEPT`: a `percpu_counter` (from 6.2 on).
+pub const RSS_BY_CPU: u8 = 2;
+/// Where there are more CPUs than this, what each keeps to itself is not summed up.
+pub const RSS_CPUS_MAX: usize = 16;
+
 const _: () = {
+    assert!(size_of::<Running>() == 64);
     assert!(size_of::<Counters>() == 88);
     assert!(size_of::<Parent>() == 16);
     assert!(size_of::<FdKey>() == 8);

@@ -37,6 +37,11 @@ pub const KIND_URING: u8 = 9;
 /// `Header::kind`: the process makes system calls as a 32-bit program; the header alone, once.
 pub const KIND_FOREIGN: u8 = 10;
 
+/// `Header::kind`: what the thread's work took since its last one, [`Tally`].
+pub const KIND_TALLY: u8 = 11;
+/// `Header::kind`: the process's resident memory, [`Rss`].
+pub const KIND_RSS: u8 = 12;
+
 /// Begins every record.
 ///
 /// `min_flt` and `maj_flt` are the thread's own counters at this moment: with those of its next record they tell
@@ -139,6 +144,53 @@ pub struct Mm {
     pub args: [u64; 6],
 }
 
+/// Page frames, counted in base pages.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct FrameCount {
+    /// Handed out for the program's memory and the page cache.
+    pub user: u64,
+    /// Handed out, zeroed and charged: page tables.
+    pub page_table: u64,
+    /// Handed out for anything else.
+    pub kernel: u64,
+    /// Taken back.
+    pub freed: u64,
+    /// Allocations of a whole huge page (each is 512 of the others).
+    pub huge: u64,
+}
+
+/// What a thread's own work took since its last tally: interrupts on its time are left out.
+///
+/// Sent before the record of whatever may change for whom the thread works.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Tally {
+    /// Who and when.
+    pub header: Header,
+    /// Page frames.
+    pub frames: FrameCount,
+    /// Faults that were timed.
+    pub timed_faults: u64,
+    /// From their entry to their end, in all.
+    pub fault_ns: u64,
+}
+
+/// Kinds of resident memory, in the kernel's order (`MM_FILEPAGES`, …, `include/linux/mm_types_task.h`).
+pub const RSS_KINDS: usize = 4;
+
+/// The resident memory of the header's process.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Rss {
+    /// Who and when.
+    pub header: Header,
+    /// Pages of files, of anonymous memory, swapped out, of shared memory.
+    pub pages: [i64; RSS_KINDS],
+    /// How far each of these may be off, in pages: what other threads or CPUs keep to themselves.
+    pub error_pages: u64,
+}
+
 /// `accept`, `accept4`: `fd` listens, `ret` is the connection, `other` its address family.
 pub const OP_ACCEPT: u8 = 1;
 /// `listen`
@@ -159,6 +211,13 @@ pub const OP_READ: u8 = 8;
 pub const OP_WRITE: u8 = 9;
 /// `recvmsg` brought descriptors (`SCM_RIGHTS`): the payload is their numbers, four bytes each.
 pub const OP_RECV_FD: u8 = 10;
+
+/// `write` of a text that begins with [`MARK`], to no connection: `ret` is its length, with payload.
+pub const OP_MARK: u8 = 11;
+/// How a marker begins.
+pub const MARK: [u8; 9] = *b"memtrace:";
+/// As much of a marker is read, in bytes.
+pub const MARK_MAX: usize = 256;
 
 /// [`Io`] carries payload: `SEGMENTS_MAX` [`Segment`]s and then their bytes follow the record.
 pub const IO_PAYLOAD: u8 = 1;
@@ -206,6 +265,8 @@ const _: () = {
     assert!(size_of::<Exec>() == 64);
     assert!(size_of::<Mm>() == 96);
     assert!(size_of::<Io>() == 56);
+    assert!(size_of::<Tally>() == 96);
+    assert!(size_of::<Rss>() == 80);
     assert!(size_of::<Segments>() == 64);
     assert!(core::mem::offset_of!(Header, kind) == 32);
     assert!(core::mem::offset_of!(Header, fd) == 36);

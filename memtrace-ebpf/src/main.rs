@@ -31,17 +31,20 @@ mod arch;
 mod emit;
 mod ids;
 mod probes;
+mod tally;
 mod target;
 mod task;
 
 use aya_ebpf::{
     Global,
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
-    macros::{map, raw_tracepoint},
+    macros::{map, perf_event, raw_tracepoint},
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
-    programs::RawTracePointContext,
+    programs::{PerfEventContext, RawTracePointContext},
 };
-use memtrace_common::map::{Counters, FdKey, FdState, Gap, Parent, TARGETS_PER_ELEMENT, TGID_LIMIT};
+use memtrace_common::map::{
+    Counters, FdKey, FdState, Gap, Parent, RSS_CPUS_MAX, Running, TARGETS_PER_ELEMENT, TGID_LIMIT,
+};
 
 /// All records. Userspace sets the size before it loads.
 #[map]
@@ -72,6 +75,14 @@ static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static GAP: Array<Gap> = Array::with_max_entries(1, 0);
 
+/// By thread: of those that have read from a client, and of all targets' where faults are timed.
+#[map]
+static TALLIES: HashMap<u32, Running> = HashMap::with_max_entries(32_768, BPF_F_NO_PREALLOC);
+
+/// What has to be added to a per-CPU pointer to reach each CPU's own; zero where that is not known yet.
+#[map]
+static CPU_OFFSETS: Array<u64> = Array::with_max_entries(RSS_CPUS_MAX as u32, 0);
+
 /// Where one descriptor record is put together, payload and all.
 #[map]
 static SCRATCH: PerCpuArray<probes::payload::Scratch> = PerCpuArray::with_max_entries(1, 0);
@@ -95,6 +106,47 @@ static PID_NUMBERS: Global<u64> = Global::new(0);
 /// Of the inode's number in `struct pid_namespace`.
 #[unsafe(no_mangle)]
 static PIDNS_INUM: Global<u64> = Global::new(0);
+
+#[unsafe(no_mangle)]
+static TASK_STACK: Global<u64> = Global::new(0);
+#[unsafe(no_mangle)]
+static TASK_MM: Global<u64> = Global::new(0);
+/// Of `count` in the threads' own part of their process's resident memory, up to 6.1.
+#[unsafe(no_mangle)]
+static TASK_RSS: Global<u64> = Global::new(0);
+#[unsafe(no_mangle)]
+static TASK_SIGNAL: Global<u64> = Global::new(0);
+#[unsafe(no_mangle)]
+static SIGNAL_THREADS: Global<u64> = Global::new(0);
+/// In `struct mm_struct`.
+#[unsafe(no_mangle)]
+static MM_RSS: Global<u64> = Global::new(0);
+/// The size of `struct percpu_counter`, and two of its members.
+#[unsafe(no_mangle)]
+static COUNTER_SIZE: Global<u64> = Global::new(0);
+#[unsafe(no_mangle)]
+static COUNTER_COUNT: Global<u64> = Global::new(0);
+#[unsafe(no_mangle)]
+static COUNTER_CPUS: Global<u64> = Global::new(0);
+/// In `struct bpf_array`.
+#[unsafe(no_mangle)]
+static ARRAY_PPTRS: Global<u64> = Global::new(0);
+
+/// How this kernel counts resident memory: an `RSS_` constant.
+#[unsafe(no_mangle)]
+static RSS_KEPT: Global<u8> = Global::new(0);
+/// How many CPUs keep a part of it to themselves.
+#[unsafe(no_mangle)]
+static CPUS: Global<u32> = Global::new(0);
+/// As many pages one of them may keep, or one thread.
+#[unsafe(no_mangle)]
+static RSS_BATCH: Global<u64> = Global::new(0);
+/// Faults are timed.
+#[unsafe(no_mangle)]
+static FAULT_TIME: Global<u8> = Global::new(0);
+/// Of a huge page.
+#[unsafe(no_mangle)]
+static HUGE_ORDER: Global<u32> = Global::new(9);
 
 /// The pid namespace whose numbers are told, by device and inode of its file; zero for the host's.
 #[unsafe(no_mangle)]
@@ -160,6 +212,25 @@ fn sys_enter(ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint(tracepoint = "sys_exit")]
 fn sys_exit(ctx: RawTracePointContext) -> i32 {
     probes::syscall::exit(&ctx);
+    0
+}
+
+#[raw_tracepoint(tracepoint = "mm_page_alloc")]
+fn mm_page_alloc(ctx: RawTracePointContext) -> i32 {
+    probes::frame::allocated(&ctx);
+    0
+}
+
+#[raw_tracepoint(tracepoint = "mm_page_free")]
+fn mm_page_free(ctx: RawTracePointContext) -> i32 {
+    probes::frame::freed(&ctx);
+    0
+}
+
+/// On the software events `PAGE_FAULTS_MIN` and `PAGE_FAULTS_MAJ` of each target.
+#[perf_event]
+fn page_fault_end(_ctx: PerfEventContext) -> u32 {
+    probes::fault::ended();
     0
 }
 

@@ -1,4 +1,4 @@
-//! `struct task_struct` and `struct pid`: the few members that the probes read, at offsets from BTF.
+//! `struct task_struct` and what it points to: the few members that the probes read, at offsets from BTF.
 //!
 //! Owns those reads. Must not know why anybody wants them.
 
@@ -6,7 +6,8 @@ use aya_ebpf::helpers::{bpf_get_current_task, bpf_probe_read_kernel};
 use memtrace_common::FaultCount;
 
 use crate::{
-    PID_LEVEL, PID_NUMBERS, PIDNS_INUM, TASK_MAJ_FLT, TASK_MIN_FLT, TASK_PID, TASK_TGID, TASK_THREAD_PID,
+    PID_LEVEL, PID_NUMBERS, PIDNS_INUM, TASK_MAJ_FLT, TASK_MIN_FLT, TASK_MM, TASK_PID, TASK_STACK, TASK_TGID,
+    TASK_THREAD_PID, arch,
 };
 
 /// A `struct task_struct *`.
@@ -66,9 +67,37 @@ impl Task {
         if u64::from(inum) == inode { upid.number } else { 0 }
     }
 
+    /// Whether this address lies on its kernel stack. An interrupt's handler runs on another, and so do the soft
+    /// interrupts that follow it (`HAVE_IRQ_EXIT_ON_IRQ_STACK`, `HAVE_SOFTIRQ_ON_OWN_STACK`).
     #[inline(always)]
-    fn read<T: Default>(self, offset: u64) -> T {
+    pub(crate) fn has_on_stack(self, address: u64) -> bool {
+        let stack: u64 = self.read(TASK_STACK.load());
+        address.wrapping_sub(stack) < arch::THREAD_SIZE
+    }
+
+    /// Its `struct mm_struct *`.
+    #[inline(always)]
+    pub(crate) fn mm(self) -> Self {
+        self.follow(TASK_MM.load())
+    }
+
+    /// What a pointer in it points to.
+    #[inline(always)]
+    pub(crate) fn follow(self, offset: u64) -> Self {
+        Self(self.read::<u64>(offset) as *const u8)
+    }
+
+    #[inline(always)]
+    pub(crate) fn read<T: Default>(self, offset: u64) -> T {
         // SAFETY: `bpf_probe_read_kernel` checks the address itself; every bit pattern is a valid `T` here.
         unsafe { bpf_probe_read_kernel(self.0.wrapping_add(offset as usize).cast::<T>()) }.unwrap_or_default()
     }
+}
+
+/// A pointer's number. The verifier does not let most pointers be calculated with, but it lets them be copied.
+#[inline(always)]
+pub(crate) fn number(pointer: *const u8) -> u64 {
+    let cell = pointer;
+    // SAFETY: reads the local variable above.
+    unsafe { bpf_probe_read_kernel((&raw const cell).cast::<u64>()) }.unwrap_or(0)
 }

@@ -82,6 +82,11 @@ pub enum Notice {
         /// A time before the first of them was read: what a request does later may not be counted whole.
         time: Nanos,
     },
+    /// Faults were timed on threads that have not told of it.
+    Timed {
+        /// How many.
+        faults: u64,
+    },
     /// What the probes could not deliver, in all.
     Lost(Lost),
     /// Something that the reader of the report should know.

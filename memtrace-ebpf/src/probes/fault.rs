@@ -2,13 +2,16 @@
 //!
 //! Owns the reading of an entry. Must not know whether the attempt will complete: the next record says.
 
-use aya_ebpf::{helpers::bpf_probe_read_kernel, programs::RawTracePointContext};
+use aya_ebpf::{
+    helpers::{bpf_ktime_get_ns, bpf_probe_read_kernel},
+    programs::RawTracePointContext,
+};
 use memtrace_common::{
     map::Family,
     wire::{FAULT_EXEC, FAULT_KERNEL, FAULT_PROTECTION, FAULT_WRITE, Fault, KIND_FAULT},
 };
 
-use crate::{arch, emit, target::Target};
+use crate::{FAULT_TIME, arch, emit, tally, target::Target};
 
 #[inline(always)]
 pub(crate) fn user(ctx: &RawTracePointContext) {
@@ -39,11 +42,32 @@ fn record(ctx: &RawTracePointContext, me: Target, mode: u8) {
     // SAFETY: the helper checks the address.
     let ip = unsafe { bpf_probe_read_kernel(regs.wrapping_add(arch::IP).cast::<u64>()) }.unwrap_or(0);
     let mut header = emit::header(me, KIND_FAULT);
+    if FAULT_TIME.load() != 0 {
+        tally::begin(me);
+        if let Some(running) = tally::of(me) {
+            running.fault_since_ns = header.time_ns;
+        }
+    }
     header.flags = mode
         | bit(error, arch::PF_WRITE, FAULT_WRITE)
         | bit(error, arch::PF_INSTR, FAULT_EXEC)
         | bit(error, arch::PF_PROT, FAULT_PROTECTION);
     emit::send(Family::Fault, header.time_ns, Fault { header, address, ip });
+}
+
+/// A fault of the running thread has completed, and the kernel has counted it (`mm_account_fault` in mm/memory.c).
+#[inline(always)]
+pub(crate) fn ended() {
+    let Some(me) = Target::current() else { return };
+    let Some(running) = tally::of(me) else { return };
+    // SAFETY: the helper takes nothing.
+    let now = unsafe { bpf_ktime_get_ns() };
+    // A fault that the kernel takes on the process's behalf has no entry.
+    if running.fault_since_ns != 0 {
+        running.fault_ns += now.saturating_sub(running.fault_since_ns);
+        running.timed_faults += 1;
+        running.fault_since_ns = 0;
+    }
 }
 
 #[inline(always)]

@@ -7,16 +7,17 @@ use aya_log_ebpf::warn;
 use memtrace_common::{
     map::{Family, FdKey, FdState, ROLE_IGNORED, ROLE_INBOUND, ROLE_OUTBOUND},
     wire::{
-        HEAD_MAX, IO_CLOEXEC, IO_OUTBOUND, Io, KIND_IO, OP_ACCEPT, OP_CLOSE, OP_CLOSE_RANGE, OP_CONNECT,
-        OP_DUP, OP_LISTEN, OP_READ, OP_SOCKET, OP_WRITE,
+        HEAD_MAX, IO_CLOEXEC, IO_OUTBOUND, Io, KIND_IO, MARK, MARK_MAX, OP_ACCEPT, OP_CLOSE, OP_CLOSE_RANGE,
+        OP_CONNECT, OP_DUP, OP_LISTEN, OP_MARK, OP_READ, OP_SOCKET, OP_WRITE,
     },
 };
 
 use super::{
     payload::{self, Buffers, Mmsghdr, Msghdr, read_user},
+    rss,
     syscall::Registers,
 };
-use crate::{FDS, PARENTS, arch::Call, emit, target::Target};
+use crate::{FDS, PARENTS, arch::Call, emit, tally, target::Target};
 
 const EINPROGRESS: i64 = 115;
 const F_DUPFD: u64 = 0;
@@ -33,6 +34,7 @@ pub(crate) fn returned(me: Target, call: u8, regs: Registers, ret: i64) {
     let fd = regs.argument(0) as i32;
     if call == Call::Accept as u8 {
         if ret >= 0 {
+            tally::flush(me);
             remember(me, ret as i32, ROLE_INBOUND);
             plain(me, OP_ACCEPT, 0, fd, ret, 0);
         }
@@ -124,7 +126,29 @@ fn moved(me: Target, call: u8, regs: Registers, fd: i32, ret: i64) {
     } else {
         return unseen(me, OP_WRITE, fd, ret);
     };
-    seen(me, op, fd, ret, buffers);
+    if !seen(me, op, fd, ret, buffers) && call == Call::Write as u8 {
+        mark(me, fd, ret, regs.argument(1));
+    }
+}
+
+/// A program says something to memtrace, whatever the descriptor is: `docs/MARKERS.md` has `/dev/null`.
+#[inline(always)]
+fn mark(me: Target, fd: i32, ret: i64, address: u64) {
+    // One more than `MARK` itself, at least; most writes are no longer looked at than this.
+    if ret <= MARK.len() as i64 || read_user::<[u8; MARK.len()]>(address) != Some(MARK) {
+        return;
+    }
+    tally::flush(me);
+    tally::begin(me);
+    rss::send(me);
+    payload::send(
+        me,
+        OP_MARK,
+        fd,
+        ret,
+        Buffers::One(address),
+        &mut (MARK_MAX as u32),
+    );
 }
 
 /// The bytes stay where they are, and will be read again.
@@ -150,13 +174,16 @@ fn unseen(me: Target, op: u8, fd: i32, ret: i64) {
     }
 }
 
+/// Returns whether the descriptor is a connection.
 #[inline(always)]
-fn seen(me: Target, op: u8, fd: i32, ret: i64, buffers: Buffers) {
-    if let Some(state) = state(me, fd)
-        && let Some(budget) = turn(me, op, fd, ret, state)
-    {
+fn seen(me: Target, op: u8, fd: i32, ret: i64, buffers: Buffers) -> bool {
+    let Some(state) = state(me, fd).filter(|state| state.role != ROLE_IGNORED) else {
+        return false;
+    };
+    if let Some(budget) = turn(me, op, fd, ret, state) {
         payload::send(me, op, fd, ret, buffers, budget);
     }
+    true
 }
 
 /// Notes the stream's direction; the budget for capture where there are bytes of a client's connection.
@@ -164,6 +191,7 @@ fn seen(me: Target, op: u8, fd: i32, ret: i64, buffers: Buffers) {
 fn turn(me: Target, op: u8, fd: i32, ret: i64, state: &'static mut FdState) -> Option<&'static mut u32> {
     if state.role == ROLE_OUTBOUND {
         if ret > 0 {
+            tally::flush(me);
             plain(me, op, IO_OUTBOUND, fd, ret, 0);
         }
         return None;
@@ -178,7 +206,10 @@ fn turn(me: Target, op: u8, fd: i32, ret: i64, state: &'static mut FdState) -> O
         }
         return None;
     }
+    tally::flush(me);
+    rss::send(me);
     if op == OP_READ {
+        tally::begin(me);
         state.write_budget = HEAD_MAX as u32;
         Some(&mut state.read_budget)
     } else {
@@ -211,7 +242,7 @@ fn messages(me: Target, op: u8, fd: i32, address: u64, count: i64) {
         iov_len,
         len: u64::from(first.len as u32),
     };
-    seen(me, op, fd, sum, buffers);
+    let _ = seen(me, op, fd, sum, buffers);
 }
 
 /// Descriptors that another process passed on (Node's cluster does): they may be connections.

@@ -3,8 +3,10 @@
 //! Owns nothing itself.
 
 pub(crate) mod fault;
+pub(crate) mod frame;
 pub(crate) mod io;
 pub(crate) mod mm;
 pub(crate) mod payload;
+pub(crate) mod rss;
 pub(crate) mod syscall;
 pub(crate) mod task;

@@ -14,7 +14,7 @@ use memtrace_common::{
 use super::{io, mm};
 use crate::{
     arch::{self, Call, TABLE_LEN, Table},
-    emit, ids,
+    emit, ids, tally,
     target::Target,
 };
 
@@ -58,6 +58,7 @@ pub(crate) fn enter(ctx: &RawTracePointContext) {
         return;
     }
     if call == Call::Wait as u8 {
+        tally::flush(me);
         let header = emit::header(me, KIND_WAIT);
         emit::send(Family::Io, header.time_ns, header);
     } else if call == Call::Close as u8 {

@@ -71,6 +71,9 @@ pub(super) struct LiveArgs {
     /// Size of the ring buffer between kernel and memtrace, e.g. `64M`; rounded up to a power of two.
     #[arg(long, value_name = "SIZE", default_value = "16M", value_parser = size)]
     pub buffer: u32,
+    /// Time every fault; costs more.
+    #[arg(long)]
+    pub fault_time: bool,
     /// Less on standard error.
     #[arg(short, long, conflicts_with = "verbose")]
     pub quiet: bool,
@@ -88,6 +91,7 @@ impl LiveArgs {
             requests: None,
             report: ReportArgs::default(),
             buffer: BUFFER,
+            fault_time: true,
             quiet: args.quiet,
             verbose: args.verbose,
         }

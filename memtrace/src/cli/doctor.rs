@@ -194,6 +194,8 @@ fn purpose(tracepoint: &str) -> &'static str {
         "sched_process_free" => "the last word on a thread's counters",
         "sys_enter" => "closing descriptors, and waiting for events",
         "sys_exit" => "connections, their bytes, and address-space calls",
+        "mm_page_alloc" => "page frames that are handed out",
+        "mm_page_free" => "page frames that are taken back",
         _ => "a probe",
     }
 }

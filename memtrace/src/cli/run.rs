@@ -143,12 +143,14 @@ impl Run {
             follow: target.follows(),
             comm: target.comm(),
             cgroup: target.cgroup(),
+            fault_time: args.fault_time,
             kernel_log: args.verbose > 1,
         };
         let routing = Routing::new(args.report.route.clone(), args.report.query);
         let config = Config {
             routing,
             port: args.target.port,
+            fault_time: args.fault_time,
         };
         let mut pipeline = Pipeline::new(config);
         let mut live =

@@ -5,6 +5,8 @@
 use btf_rs::{Btf, Type};
 use thiserror::Error;
 
+use super::rss::RssLayout;
+
 /// The kernel's own type information.
 const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
@@ -24,6 +26,26 @@ pub enum BtfError {
     },
 }
 
+/// What the probes have to know of this kernel's structs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// `struct task_struct`
+    pub task: TaskOffsets,
+    /// Resident memory.
+    pub rss: RssLayout,
+}
+
+impl Layout {
+    /// Reads it from this kernel.
+    pub fn of_this_kernel() -> Result<Self, BtfError> {
+        let btf = Btf::from_file(VMLINUX).map_err(|e| BtfError::Unreadable(e.into()))?;
+        Ok(Self {
+            task: TaskOffsets::read(&btf)?,
+            rss: RssLayout::read(&btf),
+        })
+    }
+}
+
 /// Byte offsets in `struct task_struct`, and in what it points to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TaskOffsets {
@@ -31,6 +53,10 @@ pub struct TaskOffsets {
     pub min_flt: u64,
     /// `unsigned long maj_flt`
     pub maj_flt: u64,
+    /// `void *stack`
+    pub stack: u64,
+    /// `struct mm_struct *mm`
+    pub mm: u64,
     /// `pid_t pid`
     pub pid: u64,
     /// `pid_t tgid`
@@ -46,26 +72,38 @@ pub struct TaskOffsets {
 }
 
 impl TaskOffsets {
-    /// Reads them from this kernel.
-    pub fn of_this_kernel() -> Result<Self, BtfError> {
-        let btf = Btf::from_file(VMLINUX).map_err(|e| BtfError::Unreadable(e.into()))?;
-        let at = |member| member_offset(&btf, "task_struct", member);
+    fn read(btf: &Btf) -> Result<Self, BtfError> {
+        let at = |member| member_offset(btf, "task_struct", member);
         Ok(Self {
             min_flt: at("min_flt")?,
             maj_flt: at("maj_flt")?,
+            stack: at("stack")?,
+            mm: at("mm")?,
             pid: at("pid")?,
             tgid: at("tgid")?,
             thread_pid: at("thread_pid")?,
-            pid_level: member_offset(&btf, "pid", "level")?,
-            pid_numbers: member_offset(&btf, "pid", "numbers")?,
-            pid_namespace_inum: member_offset(&btf, "pid_namespace", "ns")?
-                + member_offset(&btf, "ns_common", "inum")?,
+            pid_level: member_offset(btf, "pid", "level")?,
+            pid_numbers: member_offset(btf, "pid", "numbers")?,
+            pid_namespace_inum: member_offset(btf, "pid_namespace", "ns")?
+                + member_offset(btf, "ns_common", "inum")?,
         })
     }
 }
 
+/// The size of a struct.
+pub(super) fn struct_size(btf: &Btf, name: &'static str) -> Result<u64, BtfError> {
+    let types = btf.resolve_types_by_name(name).unwrap_or_default();
+    types
+        .into_iter()
+        .find_map(|t| match t {
+            Type::Struct(s) if s.size() > 0 => Some(s.size() as u64),
+            _ => None,
+        })
+        .ok_or(BtfError::Missing { name, member: "" })
+}
+
 /// The offset of a member, which may lie in an anonymous struct inside (`randomized_struct_fields_start`).
-fn member_offset(btf: &Btf, name: &'static str, member: &'static str) -> Result<u64, BtfError> {
+pub(super) fn member_offset(btf: &Btf, name: &'static str, member: &'static str) -> Result<u64, BtfError> {
     let types = btf.resolve_types_by_name(name).unwrap_or_default();
     types
         .into_iter()

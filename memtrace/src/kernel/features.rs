@@ -5,7 +5,7 @@
 use procfs::process::{MMapPath, Process};
 
 use super::{
-    btf::{BtfError, TaskOffsets},
+    btf::{BtfError, Layout},
     load::{self, LoadError, Tried},
     procfs as processes,
 };
@@ -54,7 +54,7 @@ pub fn has(capability: Capability) -> Option<bool> {
 
 /// Whether this kernel says where the fault counters are.
 pub fn btf() -> Result<(), BtfError> {
-    TaskOffsets::of_this_kernel().map(|_| ())
+    Layout::of_this_kernel().map(|_| ())
 }
 
 /// The lockdown mode in force: `none`, `integrity` or `confidentiality`; `None` where the kernel has no lockdown.

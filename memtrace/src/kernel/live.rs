@@ -40,6 +40,9 @@ const SEED_ROUNDS: usize = 4;
 /// The probes and what is known of their targets.
 pub struct Live {
     probes: Probes,
+    times_faults: bool,
+    /// Threads whose faults could not be timed, and why the last one's.
+    untimed: (u64, Option<LoadError>),
     /// Traced and not known to be gone.
     running: HashSet<Tgid>,
     /// Gone from `/proc` since then, with their last word to come.
@@ -60,6 +63,8 @@ impl Live {
         sink(Event::Notice(Notice::Begin { time: now() }));
         Ok(Self {
             probes,
+            times_faults: options.fault_time,
+            untimed: (0, None),
             running: HashSet::new(),
             leaving: HashMap::new(),
             kin: Kin::default(),
@@ -112,10 +117,10 @@ impl Live {
         for _ in 0..SEED_ROUNDS {
             let before = threads.len();
             for (tid, count) in procfs::threads(tgid) {
-                threads.entry(tid).or_insert_with(|| {
+                if threads.insert(tid, count).is_none() {
+                    self.time_faults(tid);
                     sink(Event::Notice(Notice::Thread { tgid, tid, count }));
-                    count
-                });
+                }
             }
             if threads.len() == before {
                 break;
@@ -130,6 +135,7 @@ impl Live {
     pub fn pump(&mut self, mut sink: impl FnMut(Event<'_>)) -> bool {
         let mut undecoded = 0;
         let mut sockets: Vec<(Tgid, Fd, Socket)> = Vec::new();
+        let mut joined: Vec<Tgid> = Vec::new();
         let (running, kin, listeners) = (&mut self.running, &mut self.kin, &mut self.listeners);
         let (leaving, dying) = (&mut self.leaving, &mut self.dying);
         let count = self.probes.drain(BATCH, |bytes| {
@@ -140,6 +146,11 @@ impl Live {
             for (tgid, fd, socket) in look_up(&record, listeners) {
                 sink(Event::Notice(Notice::Socket { tgid, fd, socket }));
                 sockets.push((tgid, fd, socket));
+            }
+            if let Record::Exec(exec) = &record
+                && !running.contains(&Tgid(exec.header.tgid))
+            {
+                joined.push(Tgid(exec.header.tgid));
             }
             keep_track(&record, running, leaving, kin);
             dying.observe(&record);
@@ -155,6 +166,9 @@ impl Live {
         });
         for (tgid, fd, socket) in sockets {
             self.set_role(tgid, fd, socket);
+        }
+        for Tgid(tgid) in joined {
+            self.time_faults(Tid(tgid));
         }
         self.received += count as u64;
         self.undecoded += undecoded;
@@ -224,6 +238,12 @@ impl Live {
         self.await_last_words(listed, &told, &mut sink);
         self.probes.stop();
         while self.pump(&mut sink) {}
+        let faults = self.probes.timed_untold();
+        sink(Event::Notice(Notice::Timed { faults }));
+        if let (threads, Some(error)) = &self.untimed {
+            let note = format!("the faults of {threads} threads were not timed: {error}");
+            sink(Event::Notice(Notice::Note(note)));
+        }
         self.tell_losses(&mut sink)?;
         if self.undecoded > 0 {
             let note = format!("{} records of the ring could not be read", self.undecoded);
@@ -286,6 +306,15 @@ impl Live {
         }
         for fd in before.into_keys() {
             self.ignore(tgid, fd, now());
+        }
+    }
+
+    fn time_faults(&mut self, tid: Tid) {
+        if self.times_faults
+            && let Err(error) = self.probes.time_faults(tid)
+        {
+            tracing::debug!(%error, ?tid, "cannot time a thread's faults");
+            self.untimed = (self.untimed.0 + 1, Some(error));
         }
     }
 

@@ -12,17 +12,19 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 use memtrace_common::{
-    Fd, Nanos, Tgid,
-    map::{Counters, FAMILIES, Family, FdKey, FdState, Gap, Parent, ROLE_IGNORED},
+    Fd, Nanos, Tgid, Tid,
+    map::{Counters, FAMILIES, Family, FdKey, FdState, Gap, Parent, ROLE_IGNORED, Running},
     wire::HEAD_MAX,
 };
 use thiserror::Error;
 use zerocopy::{FromBytes as _, IntoBytes as _};
 
 use super::{
-    btf::{BtfError, TaskOffsets},
+    btf::{BtfError, Layout},
     pidns::PidNamespace,
+    rss,
     targets::Targets,
+    timing,
 };
 use crate::ledger::entry::Lost;
 
@@ -34,13 +36,15 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(
 
 /// Every probe, and the tracepoint of the same name that it goes on. Faults come last: what a fault is judged by
 /// (threads, descriptors) is watched before faults are.
-pub const TRACEPOINTS: [&str; 8] = [
+pub const TRACEPOINTS: [&str; 10] = [
     "sched_process_fork",
     "sched_process_exec",
     "sched_process_exit",
     "sched_process_free",
     "sys_enter",
     "sys_exit",
+    "mm_page_alloc",
+    "mm_page_free",
     "page_fault_user",
     "page_fault_kernel",
 ];
@@ -111,6 +115,8 @@ pub struct Options {
     pub comm: Option<[u8; 16]>,
     /// Processes that exec in this cgroup (its id, and its depth below the root) or below become targets.
     pub cgroup: Option<(u64, u32)>,
+    /// Faults are timed.
+    pub fault_time: bool,
     /// The kernel side's own log, off but for bug reports.
     pub kernel_log: bool,
 }
@@ -123,6 +129,7 @@ pub struct Probes {
     parents: HashMap<MapData, u32, [u8; size_of::<Parent>()]>,
     counters: PerCpuArray<MapData, [u8; size_of::<Counters>()]>,
     gap: Array<MapData, [u8; size_of::<Gap>()]>,
+    tallies: HashMap<MapData, u32, [u8; size_of::<Running>()]>,
     /// The probes' own log.
     log: Option<EbpfLogger<&'static dyn log::Log>>,
     /// Holds programs and attachments.
@@ -141,9 +148,13 @@ pub struct Emission {
 impl Probes {
     /// Loads and attaches. No process is a target yet.
     pub fn attach(options: &Options) -> Result<Self, LoadError> {
-        let mut ebpf = make_maps(options)?;
+        let layout = Layout::of_this_kernel()?;
+        let mut ebpf = make_maps(options, &layout)?;
         for name in TRACEPOINTS {
             load(&mut ebpf, name)?;
+        }
+        if options.fault_time {
+            timing::load(&mut ebpf)?;
         }
         let targets = match take(&mut ebpf, "TARGETS")? {
             Map::Array(data) => {
@@ -162,13 +173,31 @@ impl Probes {
             parents: typed(&mut ebpf, "PARENTS")?,
             counters: typed(&mut ebpf, "COUNTERS")?,
             gap: typed(&mut ebpf, "GAP")?,
+            tallies: typed(&mut ebpf, "TALLIES")?,
             log,
             ebpf,
         };
         for name in TRACEPOINTS {
             attach(&mut probes.ebpf, name)?;
         }
+        rss::visit_cpus(&layout.rss);
         Ok(probes)
+    }
+
+    /// Times the faults of a thread, and of what it starts from now on. For a run that times faults.
+    pub fn time_faults(&mut self, tid: Tid) -> Result<(), LoadError> {
+        timing::attach(&mut self.ebpf, tid)
+    }
+
+    /// How many faults were timed on threads that have not told of it.
+    pub fn timed_untold(&self) -> u64 {
+        let tallies = self.tallies.iter().flatten();
+        tallies
+            .map(|(_, running)| {
+                let running: Running = zerocopy::transmute!(running);
+                running.timed_faults
+            })
+            .sum()
     }
 
     /// Who is traced.
@@ -192,6 +221,7 @@ impl Probes {
                 tracing::debug!(%error, name, "cannot unload a program");
             }
         }
+        timing::stop(&mut self.ebpf);
     }
 
     /// Hands up to `limit` records to `each`; returns how many there were.
@@ -323,9 +353,10 @@ pub(super) fn try_each() -> Result<Vec<Tried>, LoadError> {
         follow: true,
         comm: None,
         cgroup: None,
+        fault_time: false,
         kernel_log: false,
     };
-    let mut ebpf = make_maps(&options)?;
+    let mut ebpf = make_maps(&options, &Layout::of_this_kernel()?)?;
     Ok(TRACEPOINTS
         .into_iter()
         .map(|name| (name, load(&mut ebpf, name).and_then(|()| attach(&mut ebpf, name))))
@@ -333,8 +364,9 @@ pub(super) fn try_each() -> Result<Vec<Tried>, LoadError> {
 }
 
 /// Makes the maps, and sets what the programs take for constants.
-fn make_maps(options: &Options) -> Result<Ebpf, LoadError> {
-    let task = TaskOffsets::of_this_kernel()?;
+fn make_maps(options: &Options, Layout { task, rss }: &Layout) -> Result<Ebpf, LoadError> {
+    let fault_time = u8::from(options.fault_time);
+    let huge_order = huge_order();
     let object = object()?;
     let comm = options.comm.unwrap_or_default();
     let follow = u8::from(options.follow);
@@ -354,6 +386,21 @@ fn make_maps(options: &Options) -> Result<Ebpf, LoadError> {
         .override_global("PID_LEVEL", &task.pid_level, true)
         .override_global("PID_NUMBERS", &task.pid_numbers, true)
         .override_global("PIDNS_INUM", &task.pid_namespace_inum, true)
+        .override_global("TASK_STACK", &task.stack, true)
+        .override_global("TASK_MM", &task.mm, true)
+        .override_global("TASK_RSS", &rss.in_task, true)
+        .override_global("TASK_SIGNAL", &rss.signal, true)
+        .override_global("SIGNAL_THREADS", &rss.signal_threads, true)
+        .override_global("MM_RSS", &rss.in_mm, true)
+        .override_global("COUNTER_SIZE", &rss.counter_size, true)
+        .override_global("COUNTER_COUNT", &rss.counter_count, true)
+        .override_global("COUNTER_CPUS", &rss.counter_cpus, true)
+        .override_global("ARRAY_PPTRS", &rss.array_pptrs, true)
+        .override_global("RSS_KEPT", &rss.kept, true)
+        .override_global("CPUS", &rss.cpus, true)
+        .override_global("RSS_BATCH", &rss.batch, true)
+        .override_global("FAULT_TIME", &fault_time, true)
+        .override_global("HUGE_ORDER", &huge_order, true)
         .override_global("PIDNS_DEV", &pid_namespace.device, true)
         .override_global("PIDNS_INODE", &pid_namespace.inode, true)
         .override_global("FOLLOW", &follow, true)
@@ -363,6 +410,16 @@ fn make_maps(options: &Options) -> Result<Ebpf, LoadError> {
         .override_global("AYA_LOG_LEVEL", &log_level, false)
         .load(&object)
         .map_err(|e| LoadError::Maps(Box::new(e)))
+}
+
+/// `HPAGE_PMD_ORDER`, as far as the kernel says.
+fn huge_order() -> u32 {
+    const PAGE: u64 = 4096;
+    const USUAL: u32 = 9;
+    let size = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size");
+    size.ok()
+        .and_then(|size| size.trim().parse::<u64>().ok())
+        .map_or(USUAL, |size| (size / PAGE).max(1).ilog2())
 }
 
 /// Has the verifier look at a program.

@@ -15,8 +15,11 @@ mod live;
 mod load;
 pub mod pidns;
 pub mod procfs;
+mod rss;
 mod targets;
+mod timing;
 
-pub use btf::{BtfError, TaskOffsets};
+pub use btf::{BtfError, Layout, TaskOffsets};
 pub use live::{Live, now};
 pub use load::{Emission, LoadError, Options, Probes, TRACEPOINTS, Tried};
+pub use rss::RssLayout;

@@ -239,6 +239,8 @@ pub struct Books {
     pub untraced: u64,
     /// Attempts that the kernel did not count.
     pub failed: u64,
+    /// Faults whose end was seen as well, by another event than their beginning; `None` where faults are not timed.
+    pub timed: Option<u64>,
     /// The two sides are equal.
     pub balanced: bool,
 }

@@ -4,25 +4,29 @@
 //! why a fault is on a request, or how figures are shown.
 //!
 //! - `entry`: the objects of a report
+//! - `memory`: page frames, resident memory, time in faults
 //! - `activity`: what goes on in one process, for figures that span requests
 
 mod activity;
 pub mod entry;
+mod memory;
 pub mod route;
 pub mod spread;
 
 use std::collections::{BTreeMap, HashMap};
 
-use memtrace_common::{FaultCount, Nanos, Tgid, Tid};
+use memtrace_common::{FaultCount, Nanos, Tgid, Tid, wire};
 
 use self::{
     activity::Activity,
     entry::{Attribution, Books, Faults, Lost, Request, Space},
+    memory::Memory,
 };
 use crate::{
     model::counting::Outcome,
     window::{Owner, Reason, RequestId},
 };
+pub use memory::Resident;
 
 /// How long a request that has ended waits for the confirmation of its last faults, in the run's own time.
 const SETTLE: Nanos = Nanos(250_000_000);
@@ -61,6 +65,7 @@ struct Open {
     status: Option<u16>,
     start: Nanos,
     space: Space,
+    memory: Memory,
     minor: u64,
     major: u64,
     user_mode: u64,
@@ -88,6 +93,10 @@ pub struct Ledger {
     processes: HashMap<Tgid, Activity>,
     done: Vec<Request>,
     next: u64,
+    /// Faults are timed.
+    times_faults: bool,
+    /// Faults whose end was seen as well.
+    timed: u64,
     listed: u64,
     others: u64,
     kernel: FaultCount,
@@ -101,8 +110,24 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// A request begins. One that is not `listed` is counted, and its faults are booked, but it is not reported.
-    pub fn open(&mut self, tgid: Tgid, tid: Tid, start: Nanos, listed: bool) -> RequestId {
+    /// An empty ledger, of a run whose faults are timed or not.
+    pub fn timing_faults(times_faults: bool) -> Self {
+        Self {
+            times_faults,
+            ..Self::default()
+        }
+    }
+
+    /// A request begins, with its process's resident memory of that moment. One that is not `listed` is counted, and
+    /// its faults are booked, but it is not reported.
+    pub fn open(
+        &mut self,
+        tgid: Tgid,
+        tid: Tid,
+        start: Nanos,
+        listed: bool,
+        resident: Option<Resident>,
+    ) -> RequestId {
         let id = RequestId(self.next);
         self.next += 1;
         self.processes.entry(tgid).or_default().open(id);
@@ -114,6 +139,7 @@ impl Ledger {
             status: None,
             start,
             space: Space::default(),
+            memory: Memory::beginning_at(resident),
             minor: 0,
             major: 0,
             user_mode: 0,
@@ -272,6 +298,26 @@ impl Ledger {
         self.requests.get_mut(&id).map(|r| &mut r.space)
     }
 
+    /// What a thread's work took, which was for this request if for any.
+    pub fn tally(&mut self, id: Option<RequestId>, tally: &wire::Tally) {
+        self.timed += tally.timed_faults;
+        if let Some(request) = id.and_then(|id| self.requests.get_mut(&id)) {
+            request.memory.add(tally);
+        }
+    }
+
+    /// So many faults were timed on threads that have not told of them.
+    pub fn timed(&mut self, faults: u64) {
+        self.timed += faults;
+    }
+
+    /// A part of a request's answer was written, with its process's resident memory of that moment.
+    pub fn wrote(&mut self, id: RequestId, resident: Resident) {
+        if let Some(request) = self.requests.get_mut(&id) {
+            request.memory.wrote_at(resident);
+        }
+    }
+
     /// The process is gone: nothing more can happen in it.
     pub fn forget_process(&mut self, tgid: Tgid) {
         self.processes.remove(&tgid);
@@ -338,6 +384,7 @@ impl Ledger {
             dropped,
             untraced,
             failed: self.failed + (lost.fault - dropped),
+            timed: self.times_faults.then_some(self.timed),
             balanced: !self.contradicted && self.kernel.total() == observed + dropped + untraced,
         }
     }
@@ -411,11 +458,11 @@ impl Ledger {
                 },
                 in_window: ended.in_window,
                 open_requests_max: ended.open_max,
-                time_ns: None,
+                time_ns: self.times_faults.then(|| open.memory.fault_ns()),
             },
-            frames: None,
+            frames: Some(open.memory.frames()),
             space: open.space,
-            rss: None,
+            rss: open.memory.rss(),
         });
     }
 }

@@ -15,7 +15,7 @@ use super::{Config, Directive};
 use crate::{
     event::Socket,
     http::{self, Exchange, HttpEvent, LooksLike, Protocol, Shut},
-    ledger::{Head, Ledger},
+    ledger::{Head, Ledger, Resident},
     model::process::{ConnectionId, Descriptor, Descriptors},
     window::{RequestId, Worker},
 };
@@ -62,6 +62,15 @@ impl Inbound {
     }
 }
 
+/// What matters of a call's process.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Process {
+    /// It is traced whole: a request that begins now can be reported.
+    pub(super) whole: bool,
+    /// Its resident memory.
+    pub(super) resident: Option<Resident>,
+}
+
 /// Who and when, for what the bytes tell.
 #[derive(Clone, Copy, Debug)]
 struct Moment {
@@ -70,6 +79,21 @@ struct Moment {
     now: Nanos,
     /// The process is traced whole: a request that begins now can be reported.
     whole: bool,
+    /// The process's resident memory.
+    resident: Option<Resident>,
+}
+
+impl Moment {
+    /// When nobody reads or writes, so that nothing can begin: whose moment it is does not matter.
+    fn of_nobody(now: Nanos) -> Self {
+        Self {
+            tgid: Tgid(0),
+            tid: Tid(0),
+            now,
+            whole: false,
+            resident: None,
+        }
+    }
 }
 
 /// All connections of all targets.
@@ -119,12 +143,12 @@ impl Connections {
         }
     }
 
-    /// A call on a descriptor, in a process that is traced `whole` or not yet. Returns whether a request began.
+    /// A call on a descriptor. Returns whether a request began.
     pub(super) fn io(
         &mut self,
         io: &Io,
         payload: &Payload<'_>,
-        whole: bool,
+        Process { whole, resident }: Process,
         worker: &mut Worker,
         ledger: &mut Ledger,
         directives: &mut Vec<Directive>,
@@ -134,6 +158,7 @@ impl Connections {
             tid: Tid(io.header.tid),
             now: Nanos(io.header.time_ns),
             whole,
+            resident,
         };
         let Moment { tgid, now, .. } = moment;
         let fd = Fd(io.header.fd);
@@ -206,14 +231,13 @@ impl Connections {
     pub(super) fn lose_place(&mut self, now: Nanos, ledger: &mut Ledger) {
         for inbound in self.inbound.values_mut() {
             inbound.http.lose_place(&mut self.events);
-            // Nobody reads here, so nothing can begin: the moment's thread does not matter.
-            let moment = Moment {
-                tgid: Tgid(0),
-                tid: Tid(0),
-                now,
-                whole: false,
-            };
-            tell(&self.config, inbound, &mut self.events, moment, ledger);
+            tell(
+                &self.config,
+                inbound,
+                &mut self.events,
+                Moment::of_nobody(now),
+                ledger,
+            );
         }
     }
 
@@ -274,6 +298,9 @@ impl Connections {
             if let HttpEvent::NotHttp { looks_like } = event {
                 *self.foreign.entry(description(*looks_like)).or_default() += 1;
             }
+        }
+        if let (false, Some(id), Some(resident)) = (is_read, before, moment.resident) {
+            ledger.wrote(id, resident);
         }
         let began = tell(&self.config, inbound, &mut self.events, moment, ledger);
         let after = inbound.serving();
@@ -342,13 +369,13 @@ impl Connections {
             };
             inbound.http.shut(how, &mut self.events);
             self.unlisted += inbound.http.unlisted();
-            let moment = Moment {
-                tgid: Tgid(0),
-                tid: Tid(0),
-                now,
-                whole: false,
-            };
-            tell(&self.config, &mut inbound, &mut self.events, moment, ledger);
+            tell(
+                &self.config,
+                &mut inbound,
+                &mut self.events,
+                Moment::of_nobody(now),
+                ledger,
+            );
         }
     }
 }
@@ -363,6 +390,7 @@ fn tell(
         tid,
         now,
         whole,
+        resident,
     }: Moment,
     ledger: &mut Ledger,
 ) -> bool {
@@ -371,7 +399,7 @@ fn tell(
         match event {
             HttpEvent::RequestStarted { exchange } => {
                 let listed = config.port.is_none() || config.port == inbound.port;
-                let id = whole.then(|| ledger.open(tgid, tid, now, listed));
+                let id = whole.then(|| ledger.open(tgid, tid, now, listed, resident));
                 inbound.open.push_back((exchange, id));
                 began = true;
             }
@@ -413,6 +441,10 @@ fn tell(
                 inferred: _,
             } => {
                 if let Some(id) = inbound.id(exchange) {
+                    if let Some(resident) = resident {
+                        // One write can answer several.
+                        ledger.wrote(id, resident);
+                    }
                     ledger.end(id, now, complete);
                 }
                 inbound.open.retain(|(e, _)| *e != exchange);

@@ -24,7 +24,7 @@ use self::{connections::Connections, threads::Threads};
 use crate::{
     event::{Event, Notice},
     ledger::{
-        Ledger,
+        Ledger, Resident,
         entry::{Books, Lost, Request, Space},
         route::Routing,
     },
@@ -43,6 +43,8 @@ pub struct Config {
     pub routing: Routing,
     /// List only requests that came in on this port.
     pub port: Option<u16>,
+    /// The probes time faults.
+    pub fault_time: bool,
 }
 
 /// What the live run should tell the probes. A recording has nobody to tell.
@@ -112,7 +114,7 @@ impl Pipeline {
     pub fn new(config: Config) -> Self {
         Self {
             threads: Threads::default(),
-            ledger: Ledger::default(),
+            ledger: Ledger::timing_faults(config.fault_time),
             connections: Connections::new(config),
             processes: HashMap::new(),
             found: Vec::new(),
@@ -208,6 +210,7 @@ impl Pipeline {
                 self.threads.close_the_door();
                 self.ended = Some(time);
             }
+            Notice::Timed { faults } => self.ledger.timed(faults),
             Notice::Lost(lost) => {
                 if lost.io > self.lost.io {
                     self.connections.lose_place(self.now, &mut self.ledger);
@@ -242,7 +245,10 @@ impl Pipeline {
         }
         self.threads.observe(tgid, tid, count(&header), &mut self.ledger);
         if self.ended.is_some_and(|ended| now > ended)
-            && matches!(record, Record::Io(..) | Record::Wait(_) | Record::Mm(_))
+            && matches!(
+                record,
+                Record::Io(..) | Record::Wait(_) | Record::Mm(_) | Record::Rss(_)
+            )
         {
             // Faults from here on may be beyond a thread's horizon: what is open is cut here.
             return;
@@ -259,7 +265,13 @@ impl Pipeline {
             Record::Exec(exec) => self.execed(&exec),
             Record::Exit(_) => self.threads.exit(tid),
             Record::Mm(mm) => self.address_space(&mm),
+            Record::Tally(tally) => {
+                let id = self.threads.request_of(tid, &self.ledger);
+                self.ledger.tally(id, &tally);
+            }
+            Record::Rss(rss) => self.threads.resides(tid, Resident::from(&rss)),
             Record::Io(io, payload) => {
+                let resident = self.threads.take_resident(tid);
                 let Some(worker) = self.threads.worker(tid) else {
                     return;
                 };
@@ -268,7 +280,7 @@ impl Pipeline {
                 process.has_served |= self.connections.io(
                     &io,
                     &payload,
-                    whole,
+                    connections::Process { whole, resident },
                     worker,
                     &mut self.ledger,
                     &mut self.directives,

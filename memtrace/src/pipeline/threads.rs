@@ -9,7 +9,7 @@ use std::{collections::HashMap, mem};
 use memtrace_common::{FaultCount, Tgid, Tid};
 
 use crate::{
-    ledger::{Attempt, Ledger},
+    ledger::{Attempt, Ledger, Resident},
     model::counting::{Counting, Settled},
     window::{Owner, Reason, RequestId, Worker},
 };
@@ -21,6 +21,8 @@ struct Thread {
     worker: Worker,
     /// Completed faults whose reason is known once the thread does something telling.
     unproven: u64,
+    /// Its process's resident memory, as of its next record of bytes.
+    resident: Option<Resident>,
     /// It was born under our eyes or has left a record since: it had not begun to exit when it was found.
     acts: bool,
     /// `sched_process_exit` has come by; `sched_process_free` will.
@@ -114,6 +116,18 @@ impl Threads {
             let attempt = ledger.attempt(thread.tgid, owner, kernel_mode);
             thread.counting.attempt(count, attempt);
         }
+    }
+
+    /// Its process has so much resident memory at the moment that its next record is about.
+    pub(super) fn resides(&mut self, tid: Tid, resident: Resident) {
+        if let Some(thread) = self.by_tid.get_mut(&tid) {
+            thread.resident = Some(resident);
+        }
+    }
+
+    /// What was said of that.
+    pub(super) fn take_resident(&mut self, tid: Tid) -> Option<Resident> {
+        self.by_tid.get_mut(&tid)?.resident.take()
     }
 
     /// What the thread works on.
@@ -261,6 +275,7 @@ impl Thread {
             counting,
             worker,
             unproven: 0,
+            resident: None,
             acts: false,
             exited: false,
             held: Vec::new(),

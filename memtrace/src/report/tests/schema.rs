@@ -121,6 +121,7 @@ fn the_schema_requires_every_field_and_no_other_type() {
         "region",
         "files",
         "time_ns",
+        "timed",
         "causal",
         "trace_id",
         "status",
