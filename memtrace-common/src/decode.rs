@@ -102,6 +102,12 @@ impl<'a> Payload<'a> {
         numbers.iter().map(|&number| Fd(i32::from_ne_bytes(number)))
     }
 
+    /// Its first bytes, where it is one buffer whose beginning was captured.
+    pub fn beginning(&self) -> &'a [u8] {
+        let head = usize::from(self.segments[0].head);
+        self.bytes.get(..head).unwrap_or_default()
+    }
+
     /// The stretches in stream order; their lengths add up to what the call returned.
     pub fn pieces(&self) -> impl Iterator<Item = Piece<'a>> + use<'a> {
         let mut bytes = self.bytes;

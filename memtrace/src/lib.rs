@@ -10,6 +10,7 @@ pub mod event;
 pub mod http;
 pub mod kernel;
 pub mod ledger;
+pub mod marker;
 pub mod model;
 pub mod pipeline;
 pub mod report;

@@ -40,6 +40,8 @@ pub struct Request {
     pub space: Space,
     /// Resident memory of the process.
     pub rss: Option<Rss>,
+    /// What the program itself reported, by name; of the same name the last.
+    pub values: Option<BTreeMap<String, i64>>,
 }
 
 /// Completed page faults of one request.

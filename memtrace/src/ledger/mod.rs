@@ -31,6 +31,9 @@ pub use memory::Resident;
 /// How long a request that has ended waits for the confirmation of its last faults, in the run's own time.
 const SETTLE: Nanos = Nanos(250_000_000);
 
+/// Values that one request can have.
+const VALUES_MAX: usize = 64;
+
 /// A fault's attempt, until it is confirmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attempt {
@@ -66,6 +69,7 @@ struct Open {
     start: Nanos,
     space: Space,
     memory: Memory,
+    values: BTreeMap<String, i64>,
     minor: u64,
     major: u64,
     user_mode: u64,
@@ -140,6 +144,7 @@ impl Ledger {
             start,
             space: Space::default(),
             memory: Memory::beginning_at(resident),
+            values: BTreeMap::new(),
             minor: 0,
             major: 0,
             user_mode: 0,
@@ -318,6 +323,18 @@ impl Ledger {
         }
     }
 
+    /// The program reports a value for a request. Returns whether there was room.
+    pub fn value(&mut self, id: RequestId, name: &str, number: i64) -> bool {
+        let Some(request) = self.requests.get_mut(&id) else {
+            return false;
+        };
+        let has_room = request.values.len() < VALUES_MAX || request.values.contains_key(name);
+        if has_room {
+            request.values.insert(name.to_owned(), number);
+        }
+        has_room
+    }
+
     /// The process is gone: nothing more can happen in it.
     pub fn forget_process(&mut self, tgid: Tgid) {
         self.processes.remove(&tgid);
@@ -463,6 +480,7 @@ impl Ledger {
             frames: Some(open.memory.frames()),
             space: open.space,
             rss: open.memory.rss(),
+            values: (!open.values.is_empty()).then_some(open.values),
         });
     }
 }

@@ -6,8 +6,10 @@
 //!
 //! - `threads`: counters and work, thread by thread
 //! - `connections`: descriptors, framing, and the requests that come of them
+//! - `marks`: windows that programs open and close themselves
 
 mod connections;
+mod marks;
 #[cfg(test)]
 mod tests;
 mod threads;
@@ -20,7 +22,11 @@ use memtrace_common::{
     wire::{self, Exec, Fork, Header, Mm},
 };
 
-use self::{connections::Connections, threads::Threads};
+use self::{
+    connections::Connections,
+    marks::{Marks, Writer},
+    threads::Threads,
+};
 use crate::{
     event::{Event, Notice},
     ledger::{
@@ -72,6 +78,7 @@ struct Process {
 pub struct Pipeline {
     threads: Threads,
     connections: Connections,
+    marks: Marks,
     ledger: Ledger,
     processes: HashMap<Tgid, Process>,
     found: Vec<Tgid>,
@@ -116,6 +123,7 @@ impl Pipeline {
             threads: Threads::default(),
             ledger: Ledger::timing_faults(config.fault_time),
             connections: Connections::new(config),
+            marks: Marks::default(),
             processes: HashMap::new(),
             found: Vec::new(),
             comm: None,
@@ -164,6 +172,7 @@ impl Pipeline {
             );
         }
         notes.extend(self.connections.notes(listed + others));
+        notes.extend(self.marks.notes());
         Outcome {
             requests: self.ledger.take_done(),
             listed,
@@ -276,6 +285,20 @@ impl Pipeline {
                     return;
                 };
                 let process = self.processes.entry(tgid).or_default();
+                if io.header.op == wire::OP_MARK {
+                    process.has_served = true;
+                    let writer = Writer {
+                        tgid,
+                        tid,
+                        now,
+                        resident,
+                    };
+                    let len = u64::try_from(io.ret).unwrap_or(0);
+                    self.marks
+                        .wrote(payload.beginning(), len, writer, worker, &mut self.ledger);
+                    self.threads.explain_first_act(tid, &mut self.ledger);
+                    return;
+                }
                 let whole = process.whole_from.is_none_or(|from| now >= from);
                 process.has_served |= self.connections.io(
                     &io,
@@ -334,6 +357,7 @@ impl Pipeline {
         // Most descriptors close at exec with no call that says so; those that did not are told again.
         let at = Nanos(exec.header.time_ns);
         self.connections.remove_process(tgid, at, &mut self.ledger);
+        self.marks.remove_process(tgid, at, &mut self.ledger);
         self.threads.begin_anew(Tid(exec.header.tid), &mut self.ledger);
         let comm = String::from_utf8_lossy(&exec.comm);
         self.find(tgid, comm.trim_end_matches('\0'));
@@ -360,6 +384,7 @@ impl Pipeline {
     fn gone(&mut self, tgid: Tgid, at: Nanos) {
         self.threads.remove_process(tgid, &mut self.ledger);
         self.connections.remove_process(tgid, at, &mut self.ledger);
+        self.marks.remove_process(tgid, at, &mut self.ledger);
         self.ledger.forget_process(tgid);
         self.processes.remove(&tgid);
     }

@@ -15,6 +15,7 @@ use crate::{
 };
 
 mod lives;
+mod marks;
 mod memory;
 
 const P: u32 = 100;

@@ -137,11 +137,7 @@ impl Threads {
 
     /// The open request that it works for.
     pub(super) fn request_of(&self, tid: Tid, ledger: &Ledger) -> Option<RequestId> {
-        self.by_tid
-            .get(&tid)?
-            .worker
-            .request()
-            .filter(|&id| ledger.is_open(id))
+        self.by_tid.get(&tid)?.worker.innermost(|id| ledger.is_open(id))
     }
 
     /// Once the thread has done something telling, the faults before that have their reason.

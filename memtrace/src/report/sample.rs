@@ -38,6 +38,7 @@ pub(crate) fn request(id: u64, method: &str, path: &str, faults: u64) -> Request
         frames: None,
         space: Space::default(),
         rss: None,
+        values: None,
     }
 }
 
@@ -113,6 +114,7 @@ pub(crate) fn full(id: u64) -> Request {
             anon_delta: -245_760,
             ..Rss::default()
         }),
+        values: Some([("heapUsed".to_owned(), -4_096)].into()),
         ..request(id, "POST", "/saju", 0)
     }
 }

@@ -5,6 +5,9 @@
 //! synchronous on its thread, so it belongs to that request. Anything else is nobody's, with a reason, and never a
 //! guess. Must not know how requests are framed or what is added up for them. Chains of descriptors and wake-ups
 //! (`causal`) have their place here, between `http` and `ledger`.
+//!
+//! A program can say itself what a thread works for: a window that it opens on a thread has what that thread does until
+//! the window is closed; of two, the inner one.
 
 /// A request, numbered in the order in which requests began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -57,10 +60,17 @@ pub enum Owner {
     Unproven,
 }
 
+/// Windows that are open one inside the other, at most: any further one takes the place of the innermost.
+const WINDOWS_MAX: usize = 64;
+
 /// A thread, as far as its work is concerned.
 #[derive(Clone, Debug)]
 pub struct Worker {
     request: Option<RequestId>,
+    /// Windows that it opened itself, innermost last. They come before the request.
+    windows: Vec<RequestId>,
+    /// It has waited for events since it opened the last of them.
+    has_waited: bool,
     /// Why its faults are nobody's while it works for no open request.
     otherwise: Reason,
     /// It has done something that tells what it is working on.
@@ -74,6 +84,8 @@ impl Worker {
     pub fn found() -> Self {
         Self {
             request: None,
+            windows: Vec::new(),
+            has_waited: false,
             otherwise: Reason::Idle,
             proven: false,
             was_there: true,
@@ -89,12 +101,30 @@ impl Worker {
     }
 
     /// For whom a fault is that it takes now. `is_open` says whether a request is still unanswered.
-    pub fn owner(&self, is_open: impl FnOnce(RequestId) -> bool) -> Owner {
-        match self.request {
-            Some(id) if is_open(id) => Owner::Request(id),
-            _ if self.proven => Owner::Nobody(self.otherwise),
-            _ => Owner::Unproven,
+    pub fn owner(&self, is_open: impl Fn(RequestId) -> bool) -> Owner {
+        match self.innermost(is_open) {
+            Some(id) => Owner::Request(id),
+            None if self.proven => Owner::Nobody(self.otherwise),
+            None => Owner::Unproven,
         }
+    }
+
+    /// The open window or request that it works for.
+    pub fn innermost(&self, is_open: impl Fn(RequestId) -> bool) -> Option<RequestId> {
+        let outwards = self.windows.iter().rev().chain(&self.request);
+        outwards.copied().find(|&id| is_open(id))
+    }
+
+    /// It opens a window: what it does from here on is that window's, until it is closed.
+    pub fn enter(&mut self, window: RequestId, is_open: impl Fn(RequestId) -> bool) {
+        self.proven = true;
+        self.windows.retain(|&id| is_open(id));
+        if self.windows.len() < WINDOWS_MAX {
+            self.windows.push(window);
+        } else if let Some(innermost) = self.windows.last_mut() {
+            *innermost = window;
+        }
+        self.has_waited = false;
     }
 
     /// What the request is that it works for, answered or not.
@@ -106,6 +136,10 @@ impl Worker {
     pub fn read(&mut self, serving: Option<RequestId>) {
         self.proven = true;
         if serving.is_some() {
+            if self.has_waited {
+                // An event loop: what it does for its windows and what for others, nobody can tell from here on.
+                self.windows.clear();
+            }
             self.turn_to(serving, Reason::Idle);
         }
     }
@@ -130,6 +164,7 @@ impl Worker {
     /// It goes to wait for events, or to accept.
     pub fn idles(&mut self) {
         self.proven = true;
+        self.has_waited = true;
         self.turn_to(None, Reason::Idle);
     }
 
@@ -170,6 +205,47 @@ impl Worker {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_innermost_open_window_comes_first() {
+        let [outer, inner] = [RequestId(8), RequestId(9)];
+        let mut worker = Worker::born();
+        worker.read(A);
+        worker.enter(outer, |_| true);
+        worker.enter(inner, |_| true);
+        assert_eq!(owner(&worker), Owner::Request(inner));
+        assert_eq!(worker.owner(|id| id != inner), Owner::Request(outer));
+        assert_eq!(
+            worker.owner(|id| id == RequestId(1)),
+            Owner::Request(RequestId(1))
+        );
+        assert_eq!(worker.owner(|_| false), Owner::Nobody(Reason::Idle));
+        worker.idles();
+        assert_eq!(owner(&worker), Owner::Request(inner), "a job may wait");
+    }
+
+    #[test]
+    fn a_loop_that_turns_to_a_request_leaves_its_windows() {
+        let mut worker = Worker::born();
+        worker.enter(RequestId(9), |_| true);
+        worker.read(A);
+        assert_eq!(owner(&worker), Owner::Request(RequestId(9)), "it has not waited");
+        worker.idles();
+        worker.read(B);
+        assert_eq!(owner(&worker), Owner::Request(RequestId(2)));
+        worker.idles();
+        assert_eq!(owner(&worker), Owner::Nobody(Reason::Idle));
+    }
+
+    #[test]
+    fn windows_without_end_are_bounded() {
+        let mut worker = Worker::born();
+        for id in 0..1_000_000 {
+            worker.enter(RequestId(id), |_| true);
+        }
+        assert_eq!(worker.windows.len(), WINDOWS_MAX);
+        assert_eq!(owner(&worker), Owner::Request(RequestId(999_999)));
+    }
 
     const A: Option<RequestId> = Some(RequestId(1));
     const B: Option<RequestId> = Some(RequestId(2));

@@ -1,0 +1,148 @@
+//! Windows that programs open and close themselves, by markers.
+//!
+//! Owns which window an ID means in which process, and the bounds on how many may be open. Must not know how a
+//! marker is written, or what a window's faults are.
+
+use std::collections::HashMap;
+
+use memtrace_common::{Nanos, Tgid, Tid};
+
+use crate::{
+    ledger::{Head, Ledger, Resident},
+    marker::{self, Malformed, Marker},
+    window::{RequestId, Worker},
+};
+
+/// The method of a request that is a window.
+const METHOD: &str = "MARK";
+/// Windows that are open in one process, at most.
+const OPEN_MAX: usize = 10_000;
+
+/// All windows that are open.
+#[derive(Debug, Default)]
+pub(super) struct Marks {
+    open: HashMap<Tgid, HashMap<String, RequestId>>,
+    malformed: u64,
+    cut_off: u64,
+    too_many: u64,
+    /// An end whose ID is of no open window.
+    unknown: u64,
+    /// A value outside any window and request.
+    homeless: u64,
+}
+
+/// Who wrote a marker, when, and what was resident then.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Writer {
+    pub(super) tgid: Tgid,
+    pub(super) tid: Tid,
+    pub(super) now: Nanos,
+    pub(super) resident: Option<Resident>,
+}
+
+impl Marks {
+    /// One write, of `len` bytes, of which `text` are the first.
+    pub(super) fn wrote(
+        &mut self,
+        text: &[u8],
+        len: u64,
+        writer: Writer,
+        worker: &mut Worker,
+        ledger: &mut Ledger,
+    ) {
+        for marker in marker::parse(text, len) {
+            match marker {
+                Ok(Marker::Begin { name, id }) => self.begin(name, id, writer, worker, ledger),
+                Ok(Marker::End { id }) => self.end(id, writer, ledger),
+                Ok(Marker::Value { name, number }) => {
+                    let to = worker.innermost(|id| ledger.is_open(id));
+                    if !to.is_some_and(|to| ledger.value(to, name, number)) {
+                        self.homeless += 1;
+                    }
+                }
+                Err(Malformed::Words) => self.malformed += 1,
+                Err(Malformed::CutOff) => self.cut_off += 1,
+            }
+        }
+    }
+
+    fn begin(&mut self, name: &str, id: &str, writer: Writer, worker: &mut Worker, ledger: &mut Ledger) {
+        let open = self.open.entry(writer.tgid).or_default();
+        // An ID that is used again ends what it meant.
+        if let Some(before) = open.remove(id) {
+            ledger.end(before, writer.now, false);
+        }
+        if open.len() >= OPEN_MAX {
+            self.too_many += 1;
+            return;
+        }
+        let window = ledger.open(writer.tgid, writer.tid, writer.now, true, writer.resident);
+        let head = Head {
+            method: METHOD.to_owned(),
+            path: name.to_owned(),
+            route: name.to_owned(),
+            trace_id: None,
+        };
+        ledger.head(window, head);
+        open.insert(id.to_owned(), window);
+        worker.enter(window, |id| ledger.is_open(id));
+    }
+
+    fn end(&mut self, id: &str, writer: Writer, ledger: &mut Ledger) {
+        let Some(window) = self.open.get_mut(&writer.tgid).and_then(|open| open.remove(id)) else {
+            self.unknown += 1;
+            return;
+        };
+        if let Some(resident) = writer.resident {
+            ledger.wrote(window, resident);
+        }
+        ledger.end(window, writer.now, true);
+    }
+
+    /// The process is gone, or runs another program: nobody will close these.
+    pub(super) fn remove_process(&mut self, tgid: Tgid, now: Nanos, ledger: &mut Ledger) {
+        let mut left: Vec<RequestId> = self
+            .open
+            .remove(&tgid)
+            .unwrap_or_default()
+            .into_values()
+            .collect();
+        left.sort_unstable();
+        for window in left {
+            ledger.end(window, now, false);
+        }
+    }
+
+    /// What the reader should know of them.
+    pub(super) fn notes(&self) -> impl Iterator<Item = String> {
+        [
+            (
+                self.malformed,
+                "markers were not understood: docs/MARKERS.md has their words".to_owned(),
+            ),
+            (
+                self.cut_off,
+                format!(
+                    "markers were cut off: of one write no more than {} bytes are read",
+                    memtrace_common::wire::MARK_MAX
+                ),
+            ),
+            (
+                self.too_many,
+                format!("windows were not opened: {OPEN_MAX} were open in the process"),
+            ),
+            (
+                self.unknown,
+                "markers ended a window that was not open".to_owned(),
+            ),
+            (
+                self.homeless,
+                "values were left out: no window or request was open on their thread, or it had too many"
+                    .to_owned(),
+            ),
+        ]
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{count} {what}"))
+    }
+}
