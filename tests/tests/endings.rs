@@ -133,12 +133,17 @@ fn a_pid_that_exits_while_attaching() {
                     }),
                     "not refused for its end",
                 );
+                run.assert(run.stderr.lines().count() == 2, "not two lines");
                 run.assert(run.stdout.is_empty(), "something is on standard output");
             }
             _ => panic!("neither 0 nor 2\n{run}"),
         }
     }
-    assert!(traced + refused > 0, "nothing was tried");
+    // Far fewer than the targets that live for longer than attaching takes.
+    assert!(
+        traced >= 5,
+        "only {traced} of 50 were traced, and {refused} refused"
+    );
     before.assert_nothing_is_left();
 }
 
