@@ -16,6 +16,7 @@ pub mod mount;
 pub mod node;
 pub mod process;
 pub mod report;
+pub mod schema;
 pub mod server;
 pub mod workload;
 

@@ -1,6 +1,7 @@
 //! Reports, read by the names that users' scripts rely on.
 //!
-//! Owns its own copy of those names, so that renaming one in memtrace fails here. Must not know memtrace's types.
+//! Owns its own copy of those names, so that renaming one in memtrace fails here; whatever is read has to follow the
+//! project's schema as well. Must not know memtrace's types.
 #![expect(missing_docs, reason = "the fields are CONTRACT's, and mean what it says")]
 
 use std::collections::BTreeMap;
@@ -9,6 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::process::Finished;
+use crate::schema::Kind;
 
 /// One request.
 #[derive(Clone, Debug, Deserialize)]
@@ -117,8 +119,8 @@ pub struct Target {
     pub comm: String,
 }
 
-/// A whole run, as `--format ndjson` has it.
-#[derive(Clone, Debug)]
+/// A whole run, as `--format ndjson` and `--format json` have it.
+#[derive(Clone, Debug, Deserialize)]
 pub struct Report {
     /// In the order in which they ended.
     pub requests: Vec<Request>,
@@ -138,23 +140,40 @@ impl Report {
         }
     }
 
+    /// The same of `--format json`.
+    #[track_caller]
+    pub fn of_document(run: &Finished) -> Report {
+        match Report::parse_document(&run.stdout) {
+            Ok(report) => report,
+            Err(why) => panic!("no JSON document: {why}\n{run}"),
+        }
+    }
+
+    /// Reads the one document.
+    pub fn parse_document(text: &str) -> Result<Report, String> {
+        let document: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        Kind::Document.check(&document)?;
+        serde_json::from_value(document).map_err(|error| error.to_string())
+    }
+
     /// Reads lines of JSON: an object a line, the one summary last.
     pub fn parse(lines: &str) -> Result<Report, String> {
-        #[derive(Deserialize)]
-        struct Tag {
-            r#type: String,
-        }
         let (mut requests, mut routes, mut summary) = (Vec::new(), Vec::new(), None);
         for (index, line) in lines.lines().enumerate() {
             let at = |error: serde_json::Error| format!("line {}: {error}: {line}", index + 1);
             if summary.is_some() {
                 return Err(format!("line {} follows the summary: {line}", index + 1));
             }
-            match serde_json::from_str::<Tag>(line).map_err(at)?.r#type.as_str() {
-                "request" => requests.push(serde_json::from_str(line).map_err(at)?),
-                "route" => routes.push(serde_json::from_str(line).map_err(at)?),
-                "summary" => summary = Some(serde_json::from_str(line).map_err(at)?),
-                other => return Err(format!("line {}: type {other:?}", index + 1)),
+            let value: Value = serde_json::from_str(line).map_err(at)?;
+            let kind = value["type"].as_str().and_then(Kind::of);
+            let kind = kind.ok_or_else(|| format!("line {}: of no known type: {line}", index + 1))?;
+            kind.check(&value)
+                .map_err(|why| format!("line {}: {why}: {line}", index + 1))?;
+            match kind {
+                Kind::Request => requests.push(serde_json::from_value(value).map_err(at)?),
+                Kind::Summary => summary = Some(serde_json::from_value(value).map_err(at)?),
+                // `Kind::of` knows no document.
+                Kind::Route | Kind::Document => routes.push(value),
             }
         }
         Ok(Report {
@@ -269,8 +288,10 @@ mod tests {
     fn request() -> Value {
         json!({"type":"request","id":7,"pid":4242,"tid":4242,"method":"GET","path":"/saju","route":"/saju","status":200,
           "trace_id":null,"start_ns":123,"duration_ns":456,"complete":true,
-          "faults":{"total":60,"minor":60,"major":0,"user_mode":4,"kernel_mode":56,"cause":{"zero_fill":58,"cow":2},
-            "region":null,"files":null,"attribution":{"direct":60,"causal":null},"in_window":75,"open_requests_max":3,
+          "faults":{"total":60,"minor":60,"major":0,"user_mode":4,"kernel_mode":56,
+            "cause":{"zero_fill":58,"zero_page_read":0,"cow":2,"file_map":0,"file_read":0,"swap_in":0,
+              "write_protect":0,"other":0},
+            "region":{"heap":2,"anon":58,"stack":0,"file":0,"jit":0,"shmem":0,"vdso":0,"unmapped":0},"files":null,"attribution":{"direct":60,"causal":null},"in_window":75,"open_requests_max":3,
             "time_ns":null},
           "frames":null,"space":{"mmap_calls":1,"mmap_bytes":262_144,"munmap_calls":0,"munmap_bytes":0,"brk_calls":0,
             "brk_bytes":0,"mremap_calls":0,"madvise_calls":0,"mprotect_calls":0},"rss":null})
@@ -299,7 +320,7 @@ mod tests {
             ("/faults/minor", json!(59), "minor + major"),
             ("/faults/kernel_mode", json!(57), "user_mode + kernel_mode"),
             ("/faults/cause/cow", json!(3), "sum of cause"),
-            ("/faults/region", json!({"heap": 1}), "sum of region"),
+            ("/faults/region/heap", json!(1), "sum of region"),
             ("/faults/attribution/causal", json!(1), "direct + causal"),
             ("/faults/in_window", json!(59), "in_window"),
             ("/faults/open_requests_max", json!(0), "open_requests_max"),
@@ -321,6 +342,46 @@ mod tests {
             *summary.pointer_mut(path).unwrap() = value;
             let why = report(&request(), &summary).check().unwrap_err();
             assert!(why.contains(named), "{path}: {why}");
+        }
+    }
+
+    fn route() -> Value {
+        let spread = json!({"min":60,"p50":60,"p90":60,"p99":60,"max":60,"sum":60});
+        json!({"type":"route","route":"/saju","method":"GET","requests":1,
+          "faults":{"total":spread,"minor":spread,"major":spread},"frames":null,"rss_delta":null,
+          "duration_ns":spread,"fault_time_ns":null})
+    }
+
+    #[test]
+    fn a_document_is_the_same_report() {
+        let document = json!({"version":1,"requests":[request()],"routes":[route()],"summary":summary()});
+        let report = Report::parse_document(&document.to_string()).unwrap();
+        assert_eq!((report.check(), report.routes.len()), (Ok(()), 1));
+        for missing in ["version", "requests", "routes", "summary"] {
+            let mut document = document.clone();
+            document.as_object_mut().unwrap().remove(missing);
+            let why = Report::parse_document(&document.to_string()).unwrap_err();
+            assert!(why.contains(missing), "{why}");
+        }
+    }
+
+    #[test]
+    fn what_the_schema_forbids_is_no_report() {
+        for (kind, path, value) in [
+            ("request", "/faults/total", json!(-1)),
+            ("request", "/duration_ns", json!(1.5)),
+            ("request", "/faults/cause", json!({"cow": 60})),
+            ("request", "/rss", json!({})),
+            ("route", "/faults/total/p50", json!(null)),
+            ("route", "/requests", json!("1")),
+            ("summary", "/notes", json!([1])),
+            ("summary", "/unattributed/idle", json!(null)),
+        ] {
+            let mut lines = [request(), route(), summary()];
+            let line = lines.iter_mut().find(|line| line["type"] == kind).unwrap();
+            *line.pointer_mut(path).unwrap() = value;
+            let why = Report::parse(&lines.map(|line| line.to_string()).join("\n")).unwrap_err();
+            assert!(why.contains("schema") && why.contains(path), "{path}: {why}");
         }
     }
 
