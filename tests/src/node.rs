@@ -50,6 +50,9 @@ impl Saju {
     }
 }
 
+/// A form that is filled in.
+pub const BIRTH: &str = r#"{"name":"Mina","birthDate":"2001-05-17","birthTime":"06:30"}"#;
+
 /// Presses the button.
 pub fn press(client: &mut Client, name: &str) -> std::io::Result<Response> {
     let birth = serde_json::json!({"name": name, "birthDate": "2001-05-17", "birthTime": "06:30"});
