@@ -18,6 +18,7 @@ pub mod process;
 pub mod report;
 pub mod schema;
 pub mod server;
+pub mod terminal;
 pub mod workload;
 
 /// Ends the test with a plain word where it lacks root, which loading BPF programs takes.
