@@ -103,7 +103,7 @@ impl Truth {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let n = query.rsplit('=').next().and_then(|n| n.parse().ok()).unwrap_or(0);
         match path {
-            "/none" | "/segv" => Truth::default(),
+            "/none" | "/segv" | "/space" => Truth::default(),
             "/touch" | "/brk" | "/sleep" => Truth {
                 user: n,
                 ..Truth::default()

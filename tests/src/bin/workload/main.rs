@@ -10,6 +10,7 @@ mod perform;
 mod route;
 mod storm;
 mod threads;
+mod wait;
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -73,7 +74,7 @@ fn main() -> anyhow::Result<()> {
 
 /// Calls every route twice, as a client, so that the code and data that they need are mapped by the first request.
 fn rehearse(address: SocketAddr) -> io::Result<()> {
-    const TARGETS: [&str; 10] = [
+    const TARGETS: [&str; 18] = [
         "/none",
         "/touch?pages=2",
         "/kernel?pages=2",
@@ -83,6 +84,14 @@ fn rehearse(address: SocketAddr) -> io::Result<()> {
         "/segv?n=2",
         "/populate?pages=2",
         "/sleep?ms=1&pages=2",
+        "/space?n=2",
+        "/wait/epoll_wait?pages=2",
+        "/wait/epoll_pwait?pages=2",
+        "/wait/epoll_pwait2?pages=2",
+        "/wait/poll?pages=2",
+        "/wait/ppoll?pages=2",
+        "/wait/select?pages=2",
+        "/wait/pselect6?pages=2",
         "/nowhere",
     ];
     for _ in 0..2 {

@@ -13,7 +13,7 @@ use std::ptr::{self, NonNull};
 use std::sync::atomic::AtomicU32;
 use std::sync::{Mutex, PoisonError};
 
-use rustix::mm::{MapFlags, ProtFlags};
+use rustix::mm::{Advice, MapFlags, MprotectFlags, MremapFlags, ProtFlags};
 
 /// Completed faults, as the kernel counted them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -118,6 +118,33 @@ impl Drop for FreshPages {
             let _ = unsafe { rustix::mm::munmap(self.start.as_ptr().cast(), self.length) };
         }
     }
+}
+
+/// Maps two pages, advises on them twice, changes their protection three times and their size four times, up to six
+/// pages, and unmaps them. Nobody touches them.
+pub(crate) fn change_mappings() -> io::Result<()> {
+    let page = rustix::param::page_size();
+    let all = ProtFlags::READ | ProtFlags::WRITE;
+    // SAFETY: the kernel picks an address where nothing is mapped.
+    let mut start = unsafe { rustix::mm::mmap_anonymous(ptr::null_mut(), 2 * page, all, MapFlags::PRIVATE) }?;
+    for advice in [Advice::Random, Advice::Normal] {
+        // SAFETY: the mapping is this function's own, and neither advice takes anything from it.
+        unsafe { rustix::mm::madvise(start, 2 * page, advice) }?;
+    }
+    for allowed in [
+        MprotectFlags::empty(),
+        MprotectFlags::READ,
+        MprotectFlags::READ | MprotectFlags::WRITE,
+    ] {
+        // SAFETY: the mapping is this function's own, and nobody accesses it.
+        unsafe { rustix::mm::mprotect(start, 2 * page, allowed) }?;
+    }
+    for pages in 2..6 {
+        // SAFETY: the mapping is this function's own, and nobody has a reference into it that moving would break.
+        start = unsafe { rustix::mm::mremap(start, pages * page, (pages + 1) * page, MremapFlags::MAYMOVE) }?;
+    }
+    // SAFETY: as it was left, and nobody uses it.
+    Ok(unsafe { rustix::mm::munmap(start, 6 * page) }?)
 }
 
 /// Only one thread at a time may have the break moved.

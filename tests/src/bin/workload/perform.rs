@@ -1,14 +1,16 @@
 //! Doing what a request asks for.
 //!
-//! Owns which system calls make which faults. Must not know HTTP, connections or waiting.
+//! Owns which system calls make which faults. Must not know HTTP or connections.
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 
+use rustix::event::epoll;
 use rustix::thread::futex;
 
-use crate::memory::{Counted, Fill, ForbiddenPage, FreshPages, with_grown_break};
+use crate::memory::{Counted, Fill, ForbiddenPage, FreshPages, change_mappings, with_grown_break};
 use crate::route::Work;
 
 /// How much `/kernel` reads at a time.
@@ -21,10 +23,12 @@ pub(crate) struct Ground {
     /// Written by `/pwrite`.
     sink: File,
     forbidden: ForbiddenPage,
+    /// Watches nothing, for `/wait`.
+    epoll: OwnedFd,
 }
 
 impl Ground {
-    /// Two unlinked files in the temporary directory, and a page that nobody may access.
+    /// Two unlinked files in the temporary directory, a page that nobody may access, and an epoll of nothing.
     pub(crate) fn prepare() -> io::Result<Ground> {
         let page = vec![7_u8; rustix::param::page_size()];
         let mut source = tempfile::tempfile()?;
@@ -37,6 +41,7 @@ impl Ground {
             source,
             sink,
             forbidden: ForbiddenPage::map()?,
+            epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
         })
     }
 
@@ -58,6 +63,16 @@ impl Ground {
                 for _ in 0..signals {
                     self.forbidden.access()?;
                 }
+            }
+            Work::Space(rounds) => {
+                for _ in 0..rounds {
+                    change_mappings()?;
+                    with_grown_break(1, |_| {})?;
+                }
+            }
+            Work::Wait { by, pages } => {
+                by.perform(&self.epoll)?;
+                write_each_page(FreshPages::map(pages, Fill::OnAccess)?.bytes_mut());
             }
             Work::Populate(pages) => drop(FreshPages::map(pages, Fill::AtOnce)?),
         }

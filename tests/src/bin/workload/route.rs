@@ -4,10 +4,14 @@
 
 use std::time::Duration;
 
+use crate::wait::Waiting;
+
 /// The most pages that one request may ask for: 1 GiB of 4 KiB pages.
 const PAGES_MAX: usize = 262_144;
 /// The most signals that one request may ask for.
 const SIGNALS_MAX: usize = 1_000_000;
+/// The most rounds of address-space calls that one request may ask for.
+const ROUNDS_MAX: usize = 100_000;
 /// The longest sleep.
 const SLEEP_MAX: u64 = 60_000;
 
@@ -30,6 +34,16 @@ pub(crate) enum Work {
     Segv(usize),
     /// `mmap` with `MAP_POPULATE`: the kernel counts as many, and no probe fires.
     Populate(usize),
+    /// So many rounds of `mmap`, two `madvise`, three `mprotect`, four `mremap`, `munmap`, and the break up and down:
+    /// no fault at all.
+    Space(usize),
+    /// Wait for events by one system call, in vain, then as `Touch`.
+    Wait {
+        /// By which.
+        by: Waiting,
+        /// How many pages to touch then.
+        pages: usize,
+    },
     /// Wait, then as `Touch`.
     Sleep {
         /// How long to wait first.
@@ -62,6 +76,7 @@ impl Work {
             "/pwrite" => pages().map(Work::Pwrite),
             "/futex" => pages().map(Work::Futex),
             "/populate" => pages().map(Work::Populate),
+            "/space" => Query(query).only("n", ROUNDS_MAX).map(Work::Space),
             "/segv" => Query(query).only("n", SIGNALS_MAX).map(Work::Segv),
             "/sleep" => {
                 let query = Query(query);
@@ -78,7 +93,11 @@ impl Work {
                     _ => Err(Refusal::BadParameter),
                 }
             }
-            _ => Err(Refusal::NoSuchRoute),
+            _ => {
+                let by = path.strip_prefix("/wait/").and_then(Waiting::named);
+                let by = by.ok_or(Refusal::NoSuchRoute)?;
+                pages().map(|pages| Work::Wait { by, pages })
+            }
         }
     }
 }
@@ -124,6 +143,14 @@ mod tests {
             ("/futex?pages=4", Work::Futex(4)),
             ("/populate?pages=262144", Work::Populate(262_144)),
             ("/segv?n=5", Work::Segv(5)),
+            ("/space?n=6", Work::Space(6)),
+            (
+                "/wait/epoll_pwait2?pages=7",
+                Work::Wait {
+                    by: Waiting::EpollPwait2,
+                    pages: 7,
+                },
+            ),
             (
                 "/sleep?ms=20&pages=6",
                 Work::Sleep {
@@ -145,7 +172,16 @@ mod tests {
 
     #[test]
     fn what_is_no_route_is_told_from_what_is_no_parameter() {
-        for target in ["", "/", "/touchy?pages=1", "/none/", "*", "http://h/none"] {
+        for target in [
+            "",
+            "/",
+            "/touchy?pages=1",
+            "/none/",
+            "/wait/nap?pages=1",
+            "/wait",
+            "*",
+            "http://h/none",
+        ] {
             assert_eq!(Work::parse(target), Err(Refusal::NoSuchRoute), "{target}");
         }
         for target in [
@@ -160,6 +196,8 @@ mod tests {
             "/touch?pages=1&pages=1",
             "/touch?pagesx=1",
             "/segv?pages=1",
+            "/space?pages=1",
+            "/wait/poll?n=1",
             "/sleep?ms=1",
             "/sleep?ms=60001&pages=1",
             "/sleep?ms=1&pages=262145",
