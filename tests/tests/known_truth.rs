@@ -386,6 +386,7 @@ fn address_space_calls_and_their_bytes_are_exact() {
                 "/kernel?pages=",
                 "/brk?pages=",
                 "/populate?pages=",
+                "/space?n=",
             ],
             0,
             30,
@@ -398,6 +399,22 @@ fn address_space_calls_and_their_bytes_are_exact() {
             let bytes = truth.counted() * page;
             let expected = match request.path.split('?').next() {
                 Some("/none") => Space::default(),
+                Some("/space") => {
+                    let rounds = request.path.rsplit('=').next().and_then(|n| n.parse().ok());
+                    let rounds: u64 = rounds.expect("a number");
+                    Space {
+                        mmap_calls: rounds,
+                        mmap_bytes: 2 * rounds * page,
+                        madvise_calls: 2 * rounds,
+                        mprotect_calls: 3 * rounds,
+                        mremap_calls: 4 * rounds,
+                        munmap_calls: rounds,
+                        // As much longer as `mremap` has made it.
+                        munmap_bytes: 6 * rounds * page,
+                        brk_calls: 2 * rounds,
+                        brk_bytes: rounds * page,
+                    }
+                }
                 // Up and down; only up has bytes.
                 Some("/brk") => Space {
                     brk_calls: 2,
