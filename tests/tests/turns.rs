@@ -1,0 +1,66 @@
+//! A thread that has read a request and turns from it: by waiting for events, or to the answer of a server that its
+//! process has asked. What it touches from then on is not that request's, and the report says whose.
+
+use memtrace_tests::memtrace::Memtrace;
+use memtrace_tests::report::Report;
+use memtrace_tests::require_root;
+use memtrace_tests::workload::{Counted, Mode, Workload};
+
+/// Every call that waits for events.
+const WAITS: [&str; 7] = [
+    "epoll_wait",
+    "epoll_pwait",
+    "epoll_pwait2",
+    "poll",
+    "ppoll",
+    "select",
+    "pselect6",
+];
+/// Pages that are touched.
+const PAGES: u64 = 300;
+/// More than a request costs that asks for nothing.
+const HANDFUL: u64 = 16;
+
+#[test]
+#[ignore = "needs root"]
+fn a_thread_that_waits_for_events_works_for_no_request() {
+    require_root();
+    for mode in Mode::ALL {
+        let workload = Workload::start(mode);
+        let mut client = workload.client();
+        let memtrace = Memtrace::attach(["--pid", &workload.pid().to_string(), "--format", "ndjson"]);
+        for wait in WAITS {
+            let answer = client
+                .get(&format!("/wait/{wait}?pages={PAGES}"))
+                .expect("an answer");
+            let counted = Counted::of(&answer).total();
+            assert!(
+                (PAGES..PAGES + HANDFUL).contains(&counted),
+                "{wait}: {counted} faults"
+            );
+        }
+        // The same without waiting: what the probes would make of it if they did not see the call.
+        client.get(&format!("/touch?pages={PAGES}")).expect("an answer");
+        let run = memtrace.interrupt();
+        let report = Report::of(run.assert_status(0));
+        run.assert(report.check().is_ok(), format_args!("{:?}", report.check()));
+        let (touch, waits) = report.requests.split_last().expect("requests");
+        run.assert(
+            touch.faults.total >= PAGES,
+            format_args!("{mode:?}: it did not wait, and has {:?}", touch.faults),
+        );
+        run.assert(waits.len() == WAITS.len(), "not a request for each");
+        for (request, wait) in waits.iter().zip(WAITS) {
+            run.assert(request.path == format!("/wait/{wait}"), "other requests");
+            run.assert(
+                request.faults.total < HANDFUL && request.faults.in_window >= PAGES,
+                format_args!("{mode:?}, {wait}: {:?}", request.faults),
+            );
+        }
+        let idle = report.summary.unattributed.get("idle").copied().unwrap_or(0);
+        run.assert(
+            idle >= PAGES * WAITS.len() as u64,
+            format_args!("{mode:?}: {idle} are idle"),
+        );
+    }
+}
