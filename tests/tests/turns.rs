@@ -4,6 +4,7 @@
 use memtrace_tests::memtrace::Memtrace;
 use memtrace_tests::report::Report;
 use memtrace_tests::require_root;
+use memtrace_tests::server::Server;
 use memtrace_tests::workload::{Counted, Mode, Workload};
 
 /// Every call that waits for events.
@@ -63,4 +64,45 @@ fn a_thread_that_waits_for_events_works_for_no_request() {
             format_args!("{mode:?}: {idle} are idle"),
         );
     }
+}
+
+#[test]
+#[ignore = "needs root and python3"]
+fn what_a_waited_for_answer_costs_is_upstream() {
+    require_root();
+    let behind = Server::shapes([""; 0]);
+    let server = Server::shapes(["--upstream", &behind.port.to_string()]);
+    let mut client = server.client();
+    // Its code runs once before it is traced.
+    let mut ask = |path: &str| assert_eq!(client.get(path).expect("an answer").status, 200, "{path}");
+    ["/waits/200/0", "/blocks/200/0"].into_iter().for_each(&mut ask);
+    let memtrace = Memtrace::attach(["--pid", &server.pid().to_string(), "--format", "ndjson"]);
+    ["/waits/200/0", "/blocks/200/0", "/waits/200/1"]
+        .into_iter()
+        .for_each(&mut ask);
+    let run = memtrace.interrupt();
+    let report = Report::of(run.assert_status(0));
+    run.assert(report.check().is_ok(), format_args!("{:?}", report.check()));
+    let [first, blocks, last] = &report.requests[..] else {
+        panic!("{} requests, not 3\n{run}", report.requests.len());
+    };
+    // Python takes a few of its own.
+    let few = PAGES / 2;
+    for request in [first, last] {
+        let faults = &request.faults;
+        run.assert(
+            request.path.starts_with("/waits/") && faults.total < few && faults.in_window >= PAGES,
+            format_args!("{}: {faults:?}", request.path),
+        );
+    }
+    // Whoever blocks for an answer still works for whom it asked.
+    run.assert(
+        blocks.path.starts_with("/blocks/") && blocks.faults.total >= PAGES,
+        format_args!("{}: {:?}", blocks.path, blocks.faults),
+    );
+    let upstream = report.summary.unattributed.get("upstream").copied();
+    run.assert(
+        upstream.is_some_and(|n| (2 * PAGES..2 * PAGES + few).contains(&n)),
+        format_args!("{upstream:?} faults are upstream's"),
+    );
 }

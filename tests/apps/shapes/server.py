@@ -1,7 +1,7 @@
 """An HTTP server that reads and writes by the system call that it is told to use.
 
     server.py [--port N] [--reuse-port] [--also] [--serve here|fork|wait|pass] [--linger SECONDS] [--beside N]
-              SHAPE...
+              [--upstream PORT] SHAPE...
 
 Prints "listening on PORT"; before that, with `--also` "also on PORT" for a second port, and with `--serve pass`
 "worker PID". The connections are served one after
@@ -13,13 +13,16 @@ another, until the client closes; the Nth by the Nth SHAPE, around and around. A
     write=   write | writev | sendto | sendmsg | sendmmsg | sendfile | splice
 
 `--serve` says who serves a connection: this process; a child that is forked for it, while this process closes it at
-once or waits; or another process that it is passed to (SCM_RIGHTS), `--beside` N other descriptors in one message. `/NAME/STATUS/LENGTH` is answered with that status and so many bytes; `/io_uring/200/0`
-sets up an io_uring first. Needs Python 3.10 and the C library of glibc 2.34 on x86-64 or arm64.
+once or waits; or another process that it is passed to (SCM_RIGHTS), `--beside` N other descriptors in one message.
+`/NAME/STATUS/LENGTH` is answered with that status and so many bytes; `/io_uring/200/0` sets up an io_uring first, and
+with `--upstream` `/waits/200/0` and `/blocks/200/0` ask another such server, with a wait for its answer or without, and
+touch 300 fresh pages when they have it. Needs Python 3.10 and the C library of glibc 2.34 on x86-64 or arm64.
 """
 
 import argparse
 import ctypes
 import fcntl
+import mmap
 import os
 import select
 import signal
@@ -31,6 +34,7 @@ import time
 libc = ctypes.CDLL(None, use_errno=True)
 SYS_IO_URING_SETUP = 425
 SYS_CLOSE_RANGE = 436
+PR_SET_THP_DISABLE = 41
 
 
 class Iovec(ctypes.Structure):
@@ -243,7 +247,20 @@ def accept(listener, how):
     return listener.accept()[0].detach()  # accept4
 
 
-def serve(fd, shape):
+def ask(port, waits):
+    """What a server does that needs another one's answer: 300 faults after it has it."""
+    with socket.socket() as upstream:
+        upstream.connect(("127.0.0.1", port))
+        upstream.sendall(b"GET /upstream/200/1000 HTTP/1.1\r\n\r\n")
+        if waits:
+            select.select([upstream], [], [])
+        upstream.recv(65536)
+        with mmap.mmap(-1, 300 * mmap.PAGESIZE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as pages:
+            for page in range(300):
+                pages[page * mmap.PAGESIZE] = 1
+
+
+def serve(fd, shape, upstream=None):
     """Requests until the client closes; then closes too."""
     read = READ[shape.get("read", "read")]
     write = WRITE[shape.get("write", "write")]
@@ -272,6 +289,8 @@ def serve(fd, shape):
         if name == "io_uring":
             parameters = ctypes.create_string_buffer(120)
             checked(libc.syscall(SYS_IO_URING_SETUP, 4, parameters))
+        if upstream and name in ("waits", "blocks"):
+            ask(upstream, name == "waits")
         answer = f"HTTP/1.1 {status} Whatever\r\nContent-Length: {size}\r\n\r\n"
         write(fd, answer.encode(), b"x" * int(size))
 
@@ -309,9 +328,12 @@ def main():
     parser.add_argument("--serve", choices=["here", "fork", "wait", "pass"], default="here")
     parser.add_argument("--linger", type=float, default=0, help="a forked child waits before it reads")
     parser.add_argument("--beside", type=int, default=0, help="other descriptors that are passed before a connection")
+    parser.add_argument("--upstream", type=int, help="where the server listens that is asked")
     parser.add_argument("shapes", nargs="*", default=[""])
     args = parser.parse_args()
     shapes = args.shapes or [""]
+    # A fault maps one page.
+    checked(libc.prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0))
     if args.serve == "pass":
         here, there = socket.socketpair()
         child = os.fork()
@@ -347,7 +369,7 @@ def main():
             socket.send_fds(here, [shapes[(number - 1) % len(shapes)].encode() or b","], [*beside, fd])
             os.close(fd)
         else:
-            serve(FD[shape.get("fd", "plain")](fd), shape)
+            serve(FD[shape.get("fd", "plain")](fd), shape, args.upstream)
 
 
 if __name__ == "__main__":
