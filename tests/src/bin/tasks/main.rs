@@ -4,6 +4,7 @@
 //! run waits for a byte on standard input before it does anything and for another before it ends, so that a tracer
 //! can come and go while it stands still.
 
+mod accesses;
 mod own;
 
 use std::io::{self, Read as _, Write as _};
@@ -66,6 +67,8 @@ enum Act {
         #[arg(long)]
         early: bool,
     },
+    /// One access to memory of each kind that the processor tells the kernel of; says which was where.
+    Accesses,
     /// What `exec` becomes: touches so many fresh pages.
     #[command(hide = true)]
     Execed {
@@ -135,6 +138,7 @@ fn perform(act: &Act) -> anyhow::Result<()> {
             children: Some(children),
         } => in_children(children, || late(threads)),
         Act::Exec { pages, leaderless } => exec(pages, leaderless),
+        Act::Accesses => accesses::perform(say),
         Act::Kill { children, threads } => (0..children).try_for_each(|child| kill(child, threads)),
         // Not begun with a byte, or not in this thread.
         Act::Leaderless { .. } | Act::Execed { .. } | Act::Victim { .. } | Act::Parent { .. } => Ok(()),
