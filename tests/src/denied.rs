@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use crate::memtrace;
 
 /// The user that owns nothing.
-const NOBODY: u32 = 65_534;
+pub const NOBODY: u32 = 65_534;
 
 /// A folder that every user can enter; memtrace may lie in one that only root can.
 #[track_caller]
