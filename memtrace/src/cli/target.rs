@@ -210,8 +210,12 @@ fn check_proc() -> Result<(), Failure> {
     ))
 }
 
+/// `/proc/PID/fd` is closed to other users by its mode, and what its links lead to by the rules of ptrace(2).
 fn sees_all_users() -> bool {
-    rustix::thread::capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_PTRACE))
+    let reads = CapabilitySet::DAC_READ_SEARCH | CapabilitySet::DAC_OVERRIDE;
+    rustix::thread::capabilities(None).is_ok_and(|sets| {
+        sets.effective.contains(CapabilitySet::SYS_PTRACE) && sets.effective.intersects(reads)
+    })
 }
 
 fn check_pid(pid: Tgid) -> Result<(), Failure> {
