@@ -11,6 +11,7 @@ mod output;
 mod remedy;
 mod run;
 mod signals;
+mod sink;
 mod target;
 mod terminal;
 

@@ -1,13 +1,12 @@
 //! Where the report's bytes go: standard output, or a file that appears once it is whole.
 //!
-//! Owns the writer's thread: a reader that stalls stalls that, never the ring. Must not know what the bytes say.
+//! Owns the writer's thread: a reader that stalls stalls that, never the ring. Must not know what the bytes say, nor
+//! how a file is opened.
 
 use std::{
     collections::VecDeque,
-    fs::File,
-    io::{self, Write as _},
-    os::fd::{AsFd as _, AsRawFd as _},
-    path::{Path, PathBuf},
+    io,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -17,12 +16,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use rustix::{
-    fs::{AtFlags, CWD, Mode, OFlags},
-    io::Errno,
-};
 
-use super::failure::Failure;
+use super::{failure::Failure, sink::Sink};
 
 /// Chunks on their way to the writer's thread.
 const QUEUE: usize = 64;
@@ -56,7 +51,7 @@ impl Output {
     /// Opens `path`, or standard output.
     pub(super) fn open(path: Option<&Path>) -> Result<Self, Failure> {
         let sink = match path {
-            None => Sink::Stream(Box::new(io::stdout())),
+            None => Sink::stdout(),
             Some(path) => Sink::create(path).map_err(|why| {
                 Failure::new(
                     format!("cannot write {}", path.display()),
@@ -71,7 +66,7 @@ impl Output {
         let whole = Arc::new(AtomicBool::new(false));
         let is_whole = Arc::clone(&whole);
         let writer = std::thread::spawn(move || {
-            let written = sink.write_all(&chunks, &is_whole);
+            let written = write_all(sink, &chunks, &is_whole);
             told.store(true, Ordering::Release);
             written
         });
@@ -147,79 +142,23 @@ impl Output {
     }
 }
 
-enum Sink {
-    Stream(Box<dyn io::Write + Send>),
-    /// A file without a name until it is whole: memtrace can be killed at any moment and leaves no half of one.
-    Nameless {
-        file: File,
-        path: PathBuf,
-    },
-}
-
-impl Sink {
-    fn create(path: &Path) -> io::Result<Self> {
-        if path.metadata().is_ok_and(|m| !m.is_file() && !m.is_dir()) {
-            // A pipe or a device.
-            return Ok(Self::Stream(Box::new(File::options().write(true).open(path)?)));
-        }
-        if path.is_dir() {
-            return Err(io::ErrorKind::IsADirectory.into());
-        }
-        let folder = path
-            .parent()
-            .filter(|p| !p.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
-        let mode = Mode::from_raw_mode(0o644);
-        match rustix::fs::open(folder, OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC, mode) {
-            Ok(file) => Ok(Self::Nameless {
-                file: file.into(),
-                path: path.to_owned(),
-            }),
-            // A file system without nameless files: better a file that grows than none.
-            Err(Errno::OPNOTSUPP | Errno::ISDIR) => Ok(Self::Stream(Box::new(File::create(path)?))),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    fn write_all(self, chunks: &Receiver<Bytes>, is_whole: &AtomicBool) -> Written {
-        let result = match self {
-            Self::Stream(mut stream) => chunks
-                .iter()
-                .try_for_each(|chunk| stream.write_all(&chunk).and_then(|()| stream.flush())),
-            Self::Nameless { mut file, path } => chunks
-                .iter()
-                .try_for_each(|chunk| file.write_all(&chunk))
-                .and_then(|()| {
-                    // A run that ended in an error has no report, not even an empty one.
-                    if is_whole.load(Ordering::Acquire) {
-                        give_name(&file, &path)
-                    } else {
-                        Ok(())
-                    }
-                }),
-        };
-        match result {
-            Ok(()) => Written::Whole,
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Written::ReaderGone,
-            Err(error) => Written::Failed(error),
-        }
-    }
-}
-
-/// Links a nameless file to `path`, in place of what may be there.
-fn give_name(file: &File, path: &Path) -> io::Result<()> {
-    let magic = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
-    let link = |to: &Path| rustix::fs::linkat(CWD, &magic, CWD, to, AtFlags::SYMLINK_FOLLOW);
-    match link(path) {
-        Ok(()) => Ok(()),
-        Err(Errno::EXIST) => {
-            let mut name = path.file_name().unwrap_or_default().to_owned();
-            name.push(format!(".{}.new", std::process::id()));
-            let beside = path.with_file_name(name);
-            link(&beside)?;
-            std::fs::rename(&beside, path)
-        }
-        Err(error) => Err(error.into()),
+/// Writes what comes, until nothing more does.
+fn write_all(mut sink: Sink, chunks: &Receiver<Bytes>, is_whole: &AtomicBool) -> Written {
+    let result = chunks
+        .iter()
+        .try_for_each(|chunk| sink.write(&chunk))
+        .and_then(|()| {
+            // A run that ended in an error has no report, not even an empty one.
+            if is_whole.load(Ordering::Acquire) {
+                sink.complete()
+            } else {
+                Ok(())
+            }
+        });
+    match result {
+        Ok(()) => Written::Whole,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Written::ReaderGone,
+        Err(error) => Written::Failed(error),
     }
 }
 
