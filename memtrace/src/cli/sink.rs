@@ -1,13 +1,13 @@
 //! What a report is written into: a stream, or a file that gets its name once it is whole.
 //!
-//! Owns opening and naming. Must not know threads, nor what is written.
+//! Owns opening, naming and taking back. Must not know threads, nor what is written.
 
 use std::{
     fs::{File, Metadata},
     io::{self, Write as _},
     os::{
         fd::{AsFd, AsRawFd as _, BorrowedFd},
-        unix::fs::MetadataExt as _,
+        unix::fs::{MetadataExt as _, PermissionsExt as _},
     },
     path::{Path, PathBuf},
 };
@@ -16,17 +16,24 @@ use rustix::{
     fs::{AtFlags, CWD, Mode, OFlags, PROC_SUPER_MAGIC},
     io::Errno,
 };
+use tempfile::{Builder, NamedTempFile};
 
 /// As many links as the kernel follows.
 const LINKS_MAX: usize = 40;
 const MODE: u32 = 0o644;
 
-/// Open, and perhaps without a name yet.
+/// Open, and perhaps without a name yet. What is dropped before [`Sink::complete`] leaves no file.
 pub(super) enum Sink {
     Stream(Box<dyn io::Write + Send>),
     /// A file without a name until it is whole: memtrace can be killed at any moment and leaves no half of one.
     Nameless {
         file: File,
+        path: PathBuf,
+    },
+    /// Where the file system has no nameless files, a hidden one beside `path`: `.NAME.XXXXXX.memtrace-part`. It goes
+    /// when the report is given up, but `kill -9` leaves it behind.
+    Part {
+        part: NamedTempFile,
         path: PathBuf,
     },
 }
@@ -38,6 +45,11 @@ impl Sink {
 
     /// Opens what a report at `path` goes to. A link stays, and what it leads to is written.
     pub(super) fn create(path: &Path) -> io::Result<Self> {
+        Self::create_by(path, nameless)
+    }
+
+    /// `nameless` opens a file without a name in a folder; `None` where its file system has no such files.
+    fn create_by(path: &Path, nameless: impl FnOnce(&Path) -> io::Result<Option<File>>) -> io::Result<Self> {
         let path = match resolved(path)? {
             Place::Descriptor(path) => return descriptor(&path).map(Self::Stream),
             Place::Path(path) => path,
@@ -50,16 +62,18 @@ impl Sink {
             }
             _ => {}
         }
-        let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
-        match rustix::fs::open(folder(&path), flags, Mode::from_raw_mode(MODE)) {
-            Ok(file) => Ok(Self::Nameless {
-                file: file.into(),
+        match nameless(folder(&path))? {
+            Some(file) => Ok(Self::Nameless { file, path }),
+            None => Ok(Self::Part {
+                part: beside(&path, |builder| builder.tempfile_in(folder(&path)))?,
                 path,
             }),
-            // A file system without nameless files: better a file that grows than none.
-            Err(Errno::OPNOTSUPP | Errno::ISDIR) => Ok(Self::Stream(Box::new(File::create(path)?))),
-            Err(error) => Err(error.into()),
         }
+    }
+
+    /// Whether there is a reader who can stall.
+    pub(super) fn is_stream(&self) -> bool {
+        matches!(self, Self::Stream(_))
     }
 
     /// Writes all of it. A stream's reader has it at once.
@@ -67,6 +81,7 @@ impl Sink {
         match self {
             Self::Stream(stream) => stream.write_all(bytes).and_then(|()| stream.flush()),
             Self::Nameless { file, .. } => file.write_all(bytes),
+            Self::Part { part, .. } => part.write_all(bytes),
         }
     }
 
@@ -75,6 +90,7 @@ impl Sink {
         match self {
             Self::Stream(_) => Ok(()),
             Self::Nameless { file, path } => give_name(&file, &path),
+            Self::Part { part, path } => Ok(part.persist(path).map(drop)?),
         }
     }
 }
@@ -119,21 +135,41 @@ fn is_open_as(found: &Metadata, descriptor: BorrowedFd<'_>) -> bool {
     rustix::fs::fstat(descriptor).is_ok_and(|own| (own.st_dev, own.st_ino) == (found.dev(), found.ino()))
 }
 
+fn nameless(folder: &Path) -> io::Result<Option<File>> {
+    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+    match rustix::fs::open(folder, flags, Mode::from_raw_mode(MODE)) {
+        Ok(file) => Ok(Some(file.into())),
+        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOSYS | Errno::INVAL) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Links a nameless file to `path`, in place of what may be there.
 fn give_name(file: &File, path: &Path) -> io::Result<()> {
     let magic = format!("/proc/self/fd/{}", file.as_raw_fd());
     let link = |to: &Path| rustix::fs::linkat(CWD, &magic, CWD, to, AtFlags::SYMLINK_FOLLOW);
     match link(path) {
         Ok(()) => Ok(()),
+        // A link replaces nothing, a renamed file does.
         Err(Errno::EXIST) => {
-            let mut name = path.file_name().unwrap_or_default().to_owned();
-            name.push(format!(".{}.new", std::process::id()));
-            let beside = path.with_file_name(name);
-            link(&beside)?;
-            std::fs::rename(&beside, path)
+            let linked = beside(path, |builder| builder.make_in(folder(path), |to| Ok(link(to)?)))?;
+            Ok(linked.into_temp_path().persist(path)?)
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// A hidden file beside `path`, which goes if nothing comes of it.
+fn beside<T>(path: &Path, make: impl FnOnce(&Builder<'_, '_>) -> io::Result<T>) -> io::Result<T> {
+    let mut prefix = std::ffi::OsString::from(".");
+    prefix.push(path.file_name().unwrap_or_default());
+    prefix.push(".");
+    make(
+        Builder::new()
+            .prefix(&prefix)
+            .suffix(".memtrace-part")
+            .permissions(std::fs::Permissions::from_mode(MODE)),
+    )
 }
 
 fn folder(path: &Path) -> &Path {
@@ -195,6 +231,7 @@ mod tests {
         // What /dev/stdout is.
         symlink(format!("/proc/self/fd/{}", open.as_raw_fd()), &link).unwrap();
         let mut sink = Sink::create(&link).unwrap();
+        assert!(sink.is_stream());
         sink.write(b"report").unwrap();
         sink.complete().unwrap();
         assert!(link.is_symlink());
@@ -207,7 +244,77 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let link = folder.path().join("stdout");
         symlink("/proc/self/fd/1", &link).unwrap();
-        assert!(matches!(Sink::create(&link).unwrap(), Sink::Stream(_)));
+        assert!(Sink::create(&link).unwrap().is_stream());
         assert_eq!(names(folder.path()), ["stdout"]);
+    }
+
+    /// Where there are no nameless files.
+    fn create_part(path: &Path) -> Sink {
+        let sink = Sink::create_by(path, |_| Ok(None)).unwrap();
+        assert!(matches!(sink, Sink::Part { .. }));
+        sink
+    }
+
+    #[test]
+    fn without_nameless_files_too_a_file_appears_once_it_is_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("report");
+        for text in ["first", "second"] {
+            let before = std::fs::read_to_string(&path).ok();
+            let mut sink = create_part(&path);
+            sink.write(text.as_bytes()).unwrap();
+            assert_eq!(std::fs::read_to_string(&path).ok(), before);
+            let part = names(folder.path()).remove(0);
+            assert!(
+                part.starts_with(".report.") && part.ends_with(".memtrace-part"),
+                "{part}"
+            );
+            sink.complete().unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+            assert_eq!(names(folder.path()), ["report"]);
+        }
+    }
+
+    #[test]
+    fn both_kinds_of_file_are_for_all_to_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let modes = [create_part, |path: &Path| Sink::create(path).unwrap()].map(|create| {
+            let path = folder.path().join("report");
+            create(&path).complete().unwrap();
+            path.metadata().unwrap().permissions().mode()
+        });
+        assert_eq!(modes[0], modes[1]);
+    }
+
+    #[test]
+    fn a_part_that_comes_to_nothing_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("report");
+        let mut given_up = create_part(&path);
+        given_up.write(b"half of it").unwrap();
+        drop(given_up);
+        assert_eq!(names(folder.path()), [""; 0]);
+        // Its name is taken from it: by a folder, which a file cannot replace.
+        let sink = create_part(&path);
+        std::fs::create_dir(&path).unwrap();
+        assert!(sink.complete().is_err());
+        assert_eq!(names(folder.path()), ["report"]);
+    }
+
+    /// A device that is always full stands for the disk.
+    #[test]
+    fn a_part_that_finds_the_disk_full_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("report");
+        let part = folder.path().join(".report.memtrace-part");
+        symlink("/dev/full", &part).unwrap();
+        let full = File::options().write(true).open(&part).unwrap();
+        let mut sink = Sink::Part {
+            part: NamedTempFile::from_parts(full, tempfile::TempPath::try_from_path(part).unwrap()),
+            path,
+        };
+        assert!(sink.write(b"anything").is_err());
+        drop(sink);
+        assert_eq!(names(folder.path()), [""; 0]);
     }
 }
