@@ -19,7 +19,7 @@ use super::{
 use crate::kernel::{
     LoadError, Tried,
     features::{
-        self, CAP_BPF, CAP_DAC_READ_SEARCH, CAP_PERFMON, CAP_SYS_ADMIN, CAP_SYS_PTRACE, Capability,
+        self, CAP_BPF, CAP_DAC_READ_SEARCH, CAP_PERFMON, CAP_SYS_ADMIN, CAP_SYS_PTRACE, Capability, Lockdown,
         Visibility,
     },
     pidns::{self, PidNamespace},
@@ -71,7 +71,7 @@ fn no(subject: &str, what: impl Into<String>, remedy: impl Into<String>) -> Find
 pub(super) fn doctor(args: &DoctorArgs) -> Result<ExitCode, Failure> {
     let mut findings = vec![kernel(&terminal::kernel_release()), btf()];
     findings.extend(capabilities(features::has));
-    findings.extend(features::lockdown().map(|mode| lockdown(&mode)));
+    findings.push(lockdown(&features::lockdown()));
     findings.extend(probes(features::try_probes()));
     findings.extend(features::jit().map(jit));
     findings.push(pid_namespace(
@@ -164,14 +164,19 @@ fn capabilities(has: impl Fn(Capability) -> Option<bool>) -> Vec<Finding> {
     loads.into_iter().chain(looks).collect()
 }
 
-fn lockdown(mode: &str) -> Finding {
-    match mode {
-        "confidentiality" => no(
-            "lockdown",
+fn lockdown(found: &Lockdown) -> Finding {
+    const SUBJECT: &str = "lockdown";
+    let untold = "the reason, if the probes below are refused: lockdown=confidentiality would be one";
+    match found {
+        Lockdown::Mode(mode) if mode == "confidentiality" => no(
+            SUBJECT,
             "confidentiality: BPF may not read kernel memory",
             "boot with lockdown=integrity or without lockdown",
         ),
-        mode => ok("lockdown", mode),
+        Lockdown::Mode(mode) => ok(SUBJECT, mode),
+        Lockdown::Absent => ok(SUBJECT, "this kernel has none"),
+        Lockdown::Unmounted => limited(SUBJECT, "unknown, securityfs is not mounted", untold),
+        Lockdown::Unreadable(why) => limited(SUBJECT, format!("unknown, {why}"), untold),
     }
 }
 
@@ -354,7 +359,7 @@ mod tests {
         let mut findings = vec![kernel("6.18.44")];
         findings.extend(capabilities(|_| Some(true)));
         findings.extend([
-            lockdown("none"),
+            lockdown(&Lockdown::Mode("none".to_owned())),
             jit(true),
             pid_namespace(None, true),
             cgroup(Some("/sys/fs/cgroup".to_owned())),
@@ -367,7 +372,7 @@ mod tests {
         let mut findings = vec![kernel("5.4.0-42-generic")];
         findings.extend(capabilities(|_| Some(false)));
         findings.extend([
-            lockdown("confidentiality"),
+            lockdown(&Lockdown::Mode("confidentiality".to_owned())),
             jit(false),
             pid_namespace(None, false),
             pid_namespace(Some(PidNamespace::default()), true),
@@ -397,6 +402,16 @@ mod tests {
                 .collect::<Vec<_>>(),
             [true, true, false, false]
         );
+    }
+
+    #[test]
+    fn lockdown_always_has_a_line() {
+        let found = [
+            Lockdown::Absent,
+            Lockdown::Unmounted,
+            Lockdown::Unreadable(io::ErrorKind::PermissionDenied),
+        ];
+        insta::assert_snapshot!(render(&found.map(|found| lockdown(&found))));
     }
 
     #[test]

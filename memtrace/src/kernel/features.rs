@@ -2,6 +2,8 @@
 //!
 //! Owns the questions. Must not know how the answers are shown, or what to advise.
 
+use std::io;
+
 use procfs::process::{MMapPath, Process};
 
 use super::{
@@ -57,13 +59,32 @@ pub fn btf() -> Result<(), BtfError> {
     Layout::of_this_kernel().map(|_| ())
 }
 
-/// The lockdown mode in force: `none`, `integrity` or `confidentiality`; `None` where the kernel has no lockdown.
-pub fn lockdown() -> Option<String> {
-    let modes = std::fs::read_to_string("/sys/kernel/security/lockdown").ok()?;
-    let chosen = modes
-        .split_whitespace()
-        .find_map(|mode| mode.strip_prefix('[')?.strip_suffix(']'))?;
-    Some(chosen.to_owned())
+/// What is known of lockdown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lockdown {
+    /// The mode in force: `none`, `integrity` or `confidentiality`.
+    Mode(String),
+    /// This kernel has none.
+    Absent,
+    /// The file system that would tell is not mounted.
+    Unmounted,
+    /// It does not tell, for this reason.
+    Unreadable(io::ErrorKind),
+}
+
+/// What the kernel keeps even from root.
+pub fn lockdown() -> Lockdown {
+    match std::fs::read_to_string("/sys/kernel/security/lockdown") {
+        Ok(modes) => modes
+            .split_whitespace()
+            .find_map(|mode| mode.strip_prefix('[')?.strip_suffix(']'))
+            .map_or(Lockdown::Unreadable(io::ErrorKind::InvalidData), |mode| {
+                Lockdown::Mode(mode.to_owned())
+            }),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Lockdown::Unreadable(error.kind()),
+        Err(_) if mounted("securityfs").is_some() => Lockdown::Absent,
+        Err(_) => Lockdown::Unmounted,
+    }
 }
 
 /// Whether BPF programs are compiled to machine code. `None` where the kernel always does, or doesn't say.
@@ -79,8 +100,13 @@ pub fn try_probes() -> Result<Vec<Tried>, LoadError> {
 
 /// Where cgroup v2 is mounted.
 pub fn cgroup2() -> Option<String> {
+    mounted("cgroup2")
+}
+
+/// Where a file system of this type is mounted.
+fn mounted(fs_type: &str) -> Option<String> {
     let mounts = Process::myself().and_then(|me| me.mountinfo()).ok()?;
-    let mount = mounts.into_iter().find(|mount| mount.fs_type == "cgroup2")?;
+    let mount = mounts.into_iter().find(|mount| mount.fs_type == fs_type)?;
     Some(mount.mount_point.display().to_string())
 }
 
