@@ -136,11 +136,6 @@ fn btf() -> Finding {
 
 fn capabilities(has: impl Fn(Capability) -> Option<bool>) -> Vec<Finding> {
     let admin = has(CAP_SYS_ADMIN) == Some(true);
-    let grant = |names: &str| {
-        format!(
-            "run it with sudo, or: setcap {names}+ep on the memtrace binary (cap_bpf,cap_perfmon,cap_sys_ptrace,cap_dac_read_search in all)"
-        )
-    };
     let loads = [(CAP_BPF, "to load the probes"), (CAP_PERFMON, "to attach them")].map(
         |(capability, what)| match has(capability) {
             Some(true) => ok(capability.name, what),
@@ -148,7 +143,7 @@ fn capabilities(has: impl Fn(Capability) -> Option<bool>) -> Vec<Finding> {
             Some(false) => no(
                 capability.name,
                 format!("missing: {what}"),
-                grant(&capability.name.to_lowercase()),
+                remedy::for_privilege(),
             ),
             None => limited(capability.name, "unknown", "/proc/self/status does not say"),
         },
@@ -256,7 +251,7 @@ fn cgroup(mount: Option<String>) -> Finding {
 /// What a run would see of one process.
 fn process(pid: Tgid, seen: &Visibility) -> Vec<Finding> {
     let subject = format!("pid {}", pid.0);
-    let grant = "run it with sudo, or give the binary CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH";
+    let grant = remedy::for_privilege();
     let mut findings = vec![ok(&subject, format!("{}, {} threads", seen.comm, seen.threads))];
     if seen.is_32_bit {
         let remedy = "memtrace knows the system calls of 64-bit programs only; faults are counted, requests are not seen";
@@ -275,7 +270,7 @@ fn process(pid: Tgid, seen: &Visibility) -> Vec<Finding> {
             format!("{ports}; {} clients' connections are open", seen.connections),
         )
     } else {
-        no("its sockets", "its descriptors cannot be listed", grant)
+        no("its sockets", "its descriptors cannot be listed", grant.as_str())
     });
     findings.push(if seen.maps {
         ok("its memory", "its mappings can be read")
@@ -412,6 +407,17 @@ mod tests {
             Lockdown::Unreadable(io::ErrorKind::PermissionDenied),
         ];
         insta::assert_snapshot!(render(&found.map(|found| lockdown(&found))));
+    }
+
+    #[test]
+    fn whatever_is_missing_one_setcap_gives_all() {
+        let mut findings = capabilities(|_| Some(false));
+        findings.extend(process(Tgid(42), &Visibility::default()));
+        let text = render(&findings);
+        let all = "setcap cap_bpf,cap_perfmon,cap_sys_ptrace,cap_dac_read_search+ep";
+        let unwrapped = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(unwrapped.matches(all).count(), 4, "{text}");
+        assert_eq!(unwrapped.matches("setcap").count(), 4, "{text}");
     }
 
     #[test]

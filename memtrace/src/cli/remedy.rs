@@ -8,7 +8,7 @@ use super::{
     failure::{Failure, chain},
     terminal,
 };
-use crate::kernel::LoadError;
+use crate::kernel::{LoadError, features::NEEDED};
 
 /// The first kernel with a BPF ring buffer.
 pub(super) const OLDEST_KERNEL: (u32, u32) = (5, 8);
@@ -33,7 +33,7 @@ pub(super) fn for_load(error: &LoadError) -> Failure {
         return Failure::new(
             "cannot trace",
             format!("missing privilege ({})", chain(error)),
-            "run it with sudo, or give the binary CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH; `memtrace doctor` says what is missing",
+            format!("{}; `memtrace doctor` says what is missing", for_privilege()),
         );
     }
     let hint = match error {
@@ -46,6 +46,13 @@ pub(super) fn for_load(error: &LoadError) -> Failure {
         _ => "`memtrace doctor` says what this kernel can do",
     };
     Failure::new("cannot trace", chain(error), hint)
+}
+
+/// What gives memtrace its capabilities. One command for all of them, whichever is missing: `setcap` takes away what it
+/// does not name.
+pub(super) fn for_privilege() -> String {
+    let names = NEEDED.map(|capability| capability.name.to_lowercase()).join(",");
+    format!("run it with sudo, or once: sudo setcap {names}+ep on the memtrace binary")
 }
 
 /// Whether a release is of a kernel before that.

@@ -48,6 +48,9 @@ pub const CAP_SYS_ADMIN: Capability = Capability {
     bit: 21,
 };
 
+/// All that a run without root takes.
+pub const NEEDED: [Capability; 4] = [CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH];
+
 /// Whether this process has a capability, by `CapEff`. `None` where `/proc` doesn't say.
 pub fn has(capability: Capability) -> Option<bool> {
     let status = Process::myself().and_then(|me| me.status()).ok()?;
