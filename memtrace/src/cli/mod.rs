@@ -75,17 +75,53 @@ fn usage(error: &clap::Error) -> ExitCode {
 }
 
 fn log_to_stderr(quiet: bool, verbose: u8) {
-    let level = match (quiet, verbose) {
-        (true, _) => "error",
-        (false, 0) => "warn",
-        (false, 1) => "info",
-        (false, _) => "debug",
-    };
-    let filter = EnvFilter::try_from_env("MEMTRACE_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    let filter = EnvFilter::try_from_env("MEMTRACE_LOG").unwrap_or_else(|_| filter(quiet, verbose));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(terminal::log_is_coloured())
         .without_time()
         .init();
+}
+
+/// What is logged. `memtrace` stands for the probes' own log too, which is `memtrace_ebpf`; what the libraries have to
+/// say below a warning is for their authors.
+fn filter(quiet: bool, verbose: u8) -> EnvFilter {
+    EnvFilter::new(match (quiet, verbose) {
+        (true, _) => "error",
+        (false, 0) => "warn",
+        (false, 1) => "warn,memtrace=info",
+        (false, _) => "warn,memtrace=debug",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::{Level, enabled, subscriber::with_default};
+
+    use super::*;
+
+    #[test]
+    fn verbose_is_about_memtrace_and_not_its_libraries() {
+        let logged = |quiet, verbose| {
+            let subscriber = tracing_subscriber::fmt()
+                .with_env_filter(filter(quiet, verbose))
+                .finish();
+            with_default(subscriber, || {
+                [
+                    enabled!(target: "memtrace::cli::run", Level::WARN),
+                    enabled!(target: "memtrace::cli::run", Level::INFO),
+                    enabled!(target: "memtrace::kernel::live", Level::DEBUG),
+                    enabled!(target: "memtrace_ebpf::probes", Level::DEBUG),
+                    enabled!(target: "aya_obj::relocation", Level::WARN),
+                    enabled!(target: "aya_obj::relocation", Level::INFO),
+                    enabled!(target: "aya::bpf", Level::DEBUG),
+                ]
+            })
+        };
+        assert_eq!(logged(true, 0), [false; 7]);
+        assert_eq!(logged(false, 0), [true, false, false, false, true, false, false]);
+        assert_eq!(logged(false, 1), [true, true, false, false, true, false, false]);
+        assert_eq!(logged(false, 2), [true, true, true, true, true, false, false]);
+    }
 }

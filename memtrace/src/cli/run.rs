@@ -92,6 +92,12 @@ pub(super) enum Stop<T> {
     Enough,
 }
 
+/// Says to whoever wants to know (`-v`) why it is.
+fn enough<T>(why: &str) -> Stop<T> {
+    tracing::info!("the run ends: {why}");
+    Stop::Enough
+}
+
 /// What a run came to, once its report is on its way.
 pub(super) struct Closed {
     pub summary: Summary,
@@ -234,21 +240,27 @@ impl Run {
         loop {
             tokio::select! {
                 biased;
-                () = signals.any() => return Ok(Stop::Enough),
-                over = &mut over => return Ok(Stop::Over(over)),
+                () = signals.any() => return Ok(enough("Ctrl-C or SIGTERM came")),
+                over = &mut over => {
+                    tracing::info!("the run ends: what was to be traced is over");
+                    return Ok(Stop::Over(over));
+                }
                 _ = tick.tick() => {}
             }
             while self.pump() {}
-            if self.output.is_closed()
-                || self.limit.is_some_and(|n| self.selected >= n)
-                || args.duration.is_some_and(|d| self.began.elapsed() >= d)
-            {
-                return Ok(Stop::Enough);
+            if self.output.is_closed() {
+                return Ok(enough("nobody reads the report, or it cannot be written"));
+            }
+            if self.limit.is_some_and(|n| self.selected >= n) {
+                return Ok(enough("there were as many requests as wanted"));
+            }
+            if args.duration.is_some_and(|d| self.began.elapsed() >= d) {
+                return Ok(enough("its time is up"));
             }
             if chores.elapsed() >= CHORES {
                 chores = Instant::now();
                 if self.do_chores(target)? && !target.is_own_child() {
-                    return Ok(Stop::Enough);
+                    return Ok(enough("nobody is left to trace"));
                 }
             }
         }

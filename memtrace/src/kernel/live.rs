@@ -128,6 +128,7 @@ impl Live {
         }
         sink(Event::Notice(Notice::Seeded { tgid, time: now() }));
         self.tell_sockets(tgid, sockets, sink);
+        tracing::info!(pid = tgid.0, threads = threads.len(), "a process is traced");
         threads.len()
     }
 

@@ -181,6 +181,8 @@ impl Probes {
             attach(&mut probes.ebpf, name)?;
         }
         rss::visit_cpus(&layout.rss);
+        let (count, ring_bytes) = (TRACEPOINTS.len(), options.ring_bytes);
+        tracing::info!(count, ring_bytes, "the probes are attached");
         Ok(probes)
     }
 
