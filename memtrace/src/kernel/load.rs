@@ -3,7 +3,7 @@
 //! Owns the eBPF object and its maps. When [`Probes`] goes (or its process, however it ends) the kernel detaches
 //! everything, because the attachments are descriptors of that process.
 
-use std::{collections::HashSet, io};
+use std::{borrow::Cow, collections::HashSet, ffi::OsString, io};
 
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
@@ -21,6 +21,7 @@ use zerocopy::{FromBytes as _, IntoBytes as _};
 
 use super::{
     btf::{BtfError, Layout},
+    own,
     pidns::PidNamespace,
     rss,
     targets::Targets,
@@ -33,6 +34,9 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/../memtrace-ebpf/object/memtrace-ebpf.bpfel.o"
 ));
+
+/// Names another object to load; ignored where memtrace has privileges that its user has not.
+const OBJECT_VARIABLE: &str = "MEMTRACE_BPF_OBJECT";
 
 /// Every probe, and the tracepoint of the same name that it goes on. Faults come last: what a fault is judged by
 /// (threads, descriptors) is watched before faults are.
@@ -449,18 +453,41 @@ fn program<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut RawTrac
         .ok_or(LoadError::Foreign(name))
 }
 
-/// The committed object, or the one that `MEMTRACE_BPF_OBJECT` names: how a rebuilt object is tried before it is
-/// committed.
-fn object() -> Result<std::borrow::Cow<'static, [u8]>, LoadError> {
-    match std::env::var_os("MEMTRACE_BPF_OBJECT") {
-        None => Ok(OBJECT.into()),
-        Some(path) => match std::fs::read(&path) {
-            Ok(bytes) => Ok(bytes.into()),
-            Err(source) => Err(LoadError::Object {
-                path: path.to_string_lossy().into_owned(),
-                source,
-            }),
-        },
+/// Which object is loaded.
+#[derive(Debug, PartialEq, Eq)]
+enum Choice {
+    Committed,
+    /// How a rebuilt object is tried before it is committed.
+    Named(OsString),
+    /// One was named by somebody who has no right to: memtrace's privileges are not theirs.
+    NotTheirs,
+}
+
+fn choice(named: Option<OsString>, has_raised_privileges: bool) -> Choice {
+    match named {
+        None => Choice::Committed,
+        Some(_) if has_raised_privileges => Choice::NotTheirs,
+        Some(path) => Choice::Named(path),
+    }
+}
+
+fn object() -> Result<Cow<'static, [u8]>, LoadError> {
+    match choice(std::env::var_os(OBJECT_VARIABLE), own::has_raised_privileges()) {
+        Choice::Committed => Ok(OBJECT.into()),
+        Choice::NotTheirs => {
+            tracing::warn!("{OBJECT_VARIABLE} is ignored: this binary is setuid or has file capabilities");
+            Ok(OBJECT.into())
+        }
+        Choice::Named(path) => {
+            tracing::info!(?path, "{OBJECT_VARIABLE} names the object to load");
+            match std::fs::read(&path) {
+                Ok(bytes) => Ok(bytes.into()),
+                Err(source) => Err(LoadError::Object {
+                    path: path.to_string_lossy().into_owned(),
+                    source,
+                }),
+            }
+        }
     }
 }
 
@@ -472,4 +499,18 @@ fn typed<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &'static str)
     take(ebpf, name)?
         .try_into()
         .map_err(|source| LoadError::Map { name, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_of_their_own_is_for_those_whose_privileges_it_runs_with() {
+        let named = || Some(OsString::from("object.o"));
+        assert_eq!(choice(None, false), Choice::Committed);
+        assert_eq!(choice(None, true), Choice::Committed);
+        assert_eq!(choice(named(), false), Choice::Named("object.o".into()));
+        assert_eq!(choice(named(), true), Choice::NotTheirs);
+    }
 }
