@@ -32,3 +32,44 @@ pub(crate) fn setup_log() -> PathBuf {
 pub(crate) fn shown(path: &Path) -> String {
     path.strip_prefix(root()).unwrap_or(path).display().to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// The sources below `folder` that opt out of the lint against `unsafe`.
+    fn with_unsafe(folder: &Path, found: &mut Vec<String>) {
+        // Put together, or this file would be one of them.
+        let opt_out = concat!("unsafe", "_code,");
+        for entry in fs::read_dir(folder).expect("a folder").flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                with_unsafe(&path, found);
+            } else if path.extension().is_some_and(|e| e == "rs")
+                && fs::read_to_string(&path).expect("a source").contains(opt_out)
+            {
+                found.push(shown(&path));
+            }
+        }
+    }
+
+    #[test]
+    fn unsafe_is_where_contributing_says() {
+        let mut found = Vec::new();
+        for package in ["memtrace", "memtrace-common", "memtrace-ebpf", "tests", "xtask"] {
+            with_unsafe(&root().join(package), &mut found);
+        }
+        found.sort();
+        assert_eq!(
+            found,
+            [
+                "memtrace-ebpf/src/main.rs",
+                "memtrace/src/kernel/mod.rs",
+                "tests/src/bin/tasks/own.rs",
+                "tests/src/bin/workload/memory.rs",
+            ]
+        );
+    }
+}

@@ -8,7 +8,7 @@ use std::{
     ffi::{CString, OsStr, OsString},
     io::{Read as _, Write as _},
     os::{
-        fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+        fd::{AsRawFd as _, OwnedFd},
         unix::{ffi::OsStrExt as _, process::CommandExt as _},
     },
     path::{Path, PathBuf},
@@ -17,7 +17,7 @@ use std::{
 
 use memtrace_common::Tgid;
 use nix::{
-    sys::signal::{SigHandler, Signal},
+    sys::signal::Signal,
     unistd::{User, initgroups, setgid, setuid},
 };
 use rustix::{
@@ -26,6 +26,7 @@ use rustix::{
 };
 
 use super::{args::HoldArgs, failure::Failure};
+use crate::kernel::own;
 
 /// The command, held.
 pub(super) struct Held {
@@ -132,24 +133,16 @@ impl Held {
 }
 
 /// The helper's life.
-#[expect(
-    unsafe_code,
-    reason = "descriptors that were handed down by number, and signals that are ignored"
-)]
 pub(super) fn hold(args: &HoldArgs) -> ExitCode {
     for signal in args.ignore.iter().filter_map(|&n| Signal::try_from(n).ok()) {
-        // SAFETY: no handler is installed.
-        if unsafe { nix::sys::signal::signal(signal, SigHandler::SigIgn) }.is_err() {
+        if own::ignore_signal(signal).is_err() {
             return ExitCode::FAILURE;
         }
     }
-    // SAFETY: memtrace made these descriptors for this process and nothing else here uses them.
-    let mut gate = std::fs::File::from(unsafe { OwnedFd::from_raw_fd(args.gate) });
-    // SAFETY: as above.
-    let failure = unsafe { OwnedFd::from_raw_fd(args.failure) };
-    if fcntl_setfd(&gate, FdFlags::CLOEXEC).is_err() || fcntl_setfd(&failure, FdFlags::CLOEXEC).is_err() {
+    let (Ok(gate), Ok(failure)) = (own::take_over(args.gate), own::take_over(args.failure)) else {
         return ExitCode::FAILURE;
-    }
+    };
+    let mut gate = std::fs::File::from(gate);
     // Nothing comes where memtrace is gone.
     if !matches!(gate.read(&mut [0]), Ok(1)) {
         return ExitCode::FAILURE;

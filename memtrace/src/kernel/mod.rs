@@ -4,7 +4,7 @@
 //! it turns the kernel's bytes into events, and stops there.
 #![expect(
     unsafe_code,
-    reason = "the table of targets is shared memory, fenced by `targets`; `own` asks what no library asks safely"
+    reason = "the table of targets is shared memory, fenced by `targets`; `own` calls what no library makes safe"
 )]
 
 mod btf;
@@ -13,7 +13,7 @@ pub mod features;
 mod kin;
 mod live;
 mod load;
-mod own;
+pub(crate) mod own;
 pub mod pidns;
 pub mod procfs;
 mod rss;
