@@ -22,6 +22,9 @@ const REQUEST_MOST: usize = 64;
 /// The request column where nothing is cut: longer requests push their line's figures to the right.
 const REQUEST_UNCUT: usize = 40;
 
+/// The same of routes, which are all known when the column is laid out: room for all but the strangest.
+const ROUTE_UNCUT: usize = 80;
+
 const HEAD: Style = Style::new().bold();
 const FAINT: Style = Style::new().dimmed();
 const ALARM: Style = AnsiColor::Red.on_default();
@@ -161,7 +164,11 @@ impl Table {
                 .max()
         };
         let columns = heads.into_iter().enumerate().map(|(index, (head, kind))| {
-            let least = widest(index).unwrap_or(0);
+            let widest = widest(index).unwrap_or(0);
+            let least = match (kind, self.options.width) {
+                (Kind::Text, None) => widest.min(ROUTE_UNCUT),
+                _ => widest,
+            };
             Column {
                 head,
                 least,

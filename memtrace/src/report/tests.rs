@@ -110,6 +110,21 @@ fn a_table_that_goes_to_a_file() {
     insta::assert_snapshot!(table(None, &run(), &sample::summary()));
 }
 
+/// A path that is longer than any screen moves the figures of its own line only.
+#[test]
+fn a_long_route_leaves_the_other_lines_alone() {
+    let long = format!("/{}", "x".repeat(9_000));
+    let requests = [
+        sample::request(1, "GET", &long, 14),
+        sample::request(2, "GET", "/", 14),
+    ];
+    let text = table(None, &requests, &sample::summary());
+    let (long, others): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| line.contains("xxx"));
+    assert_eq!(long.len(), 2, "a request and its route");
+    let longest = others.iter().max_by_key(|line| line.len()).unwrap();
+    assert!(longest.len() < 200, "{longest}");
+}
+
 #[test]
 fn a_table_in_colour() {
     let mut summary = sample::summary();
