@@ -2,7 +2,7 @@
 //!
 //! Owns these look-ups, so that reports stay pure.
 
-use std::{fs::File, io::IsTerminal as _, os::fd::AsFd as _};
+use std::{ffi::OsString, fs::File, io::IsTerminal as _, os::fd::AsFd as _};
 
 use jiff::{Timestamp, tz::TimeZone};
 
@@ -17,8 +17,7 @@ pub(super) fn table_options(to_file: bool) -> TableOptions {
     let monotonic = i128::from(kernel::now().0);
     TableOptions {
         width: stdout_width().filter(|_| is_terminal),
-        // https://no-color.org: set and not empty.
-        colour: is_terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
+        colour: is_terminal && may_colour(|name| std::env::var_os(name)),
         wall: WallClock {
             offset_ns: Timestamp::now().as_nanosecond() - monotonic,
             zone: TimeZone::try_system().unwrap_or(TimeZone::UTC),
@@ -42,5 +41,30 @@ pub(super) fn log_is_coloured() -> bool {
         .write(true)
         .open("/dev/stderr")
         .is_ok_and(|f| f.is_terminal())
-        && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+        && may_colour(|name| std::env::var_os(name))
+}
+
+/// Whether a terminal takes colour, and its user wants it (<https://no-color.org>: set and not empty).
+fn may_colour(variable: impl Fn(&str) -> Option<OsString>) -> bool {
+    variable("NO_COLOR").is_none_or(|v| v.is_empty()) && variable("TERM").is_none_or(|term| term != "dumb")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colour_is_for_terminals_that_take_it_and_users_who_want_it() {
+        let may = |set: &[(&str, &str)]| {
+            may_colour(|name| {
+                set.iter()
+                    .find(|(n, _)| *n == name)
+                    .map(|(_, value)| value.into())
+            })
+        };
+        assert!(may(&[]));
+        assert!(may(&[("TERM", "xterm"), ("NO_COLOR", "")]));
+        assert!(!may(&[("TERM", "dumb")]));
+        assert!(!may(&[("TERM", "xterm"), ("NO_COLOR", "1")]));
+    }
 }
