@@ -313,7 +313,7 @@ fn books(request: &Request, summary: &Summary) -> Option<String> {
         (books.dropped, "whose record was lost".to_owned()),
         (
             books.untraced,
-            "that fired no probe (MAP_POPULATE, mlock)".to_owned(),
+            "that fired no probe (MAP_POPULATE, mlock, exec's copy of its arguments)".to_owned(),
         ),
     ];
     for (faults, what) in parts.into_iter().filter(|(faults, _)| *faults > 0) {

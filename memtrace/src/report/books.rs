@@ -117,7 +117,7 @@ fn parts(summary: &Summary) -> String {
     if books.untraced > 0 {
         let _ = write!(
             parts,
-            " + {} that fired no probe (MAP_POPULATE, mlock)",
+            " + {} that fired no probe (MAP_POPULATE, mlock, exec's copy of its arguments)",
             count(books.untraced)
         );
     }
