@@ -472,7 +472,7 @@ fn a_32_bit_programs_calls_are_not_taken_for_others() {
         !summary
             .notes
             .iter()
-            .any(|note| note.contains("1 connections were accepted")),
+            .any(|note| note.contains("1 connection was accepted")),
         "times(2) is taken for accept(2)",
     );
     run.assert(summary.books.observed > 0, "no fault of it is seen");

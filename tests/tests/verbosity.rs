@@ -19,5 +19,9 @@ fn verbose_runs_tell_their_story_and_not_their_libraries() {
         let run = run(arguments);
         let lines = run.stderr.lines().count();
         run.assert(lines == 1, "more than the line that scripts wait for");
+        run.assert(
+            run.stderr.contains(", 1 thread)"),
+            "another count, or not its singular",
+        );
     }
 }

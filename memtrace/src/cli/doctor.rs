@@ -24,6 +24,7 @@ use crate::kernel::{
     },
     pidns::{self, PidNamespace},
 };
+use crate::report::figure::counted;
 
 /// How wide the lines may be.
 const WIDTH: usize = 100;
@@ -252,7 +253,10 @@ fn cgroup(mount: Option<String>) -> Finding {
 fn process(pid: Tgid, seen: &Visibility) -> Vec<Finding> {
     let subject = format!("pid {}", pid.0);
     let grant = remedy::for_privilege();
-    let mut findings = vec![ok(&subject, format!("{}, {} threads", seen.comm, seen.threads))];
+    let mut findings = vec![ok(
+        &subject,
+        format!("{}, {}", seen.comm, counted(seen.threads as u64, "thread")),
+    )];
     if seen.is_32_bit {
         let remedy = "memtrace knows the system calls of 64-bit programs only; faults are counted, requests are not seen";
         findings.push(limited("its calls", "a 32-bit program", remedy));
@@ -267,7 +271,10 @@ fn process(pid: Tgid, seen: &Visibility) -> Vec<Finding> {
         };
         ok(
             "its sockets",
-            format!("{ports}; {} clients' connections are open", seen.connections),
+            format!(
+                "{ports}; {} from clients",
+                counted(seen.connections as u64, "open connection")
+            ),
         )
     } else {
         no("its sockets", "its descriptors cannot be listed", grant.as_str())
@@ -440,7 +447,7 @@ mod tests {
         };
         let text = render(&process(Tgid(7), &seen));
         assert!(
-            text.contains("listens on 80, 8080; 3 clients' connections are open"),
+            text.contains("listens on 80, 8080; 3 open connections from clients"),
             "{text}"
         );
     }

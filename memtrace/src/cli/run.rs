@@ -31,7 +31,7 @@ use crate::{
         spread::Routes,
     },
     pipeline::{Config, Directive, Outcome, Pipeline},
-    report::{Reporter, view::View},
+    report::{Reporter, figure::counted, view::View},
 };
 
 /// How often the ring is looked at. The probes never wake memtrace: a wake-up costs more than a fault.
@@ -339,7 +339,7 @@ impl Run {
         self.stop_probes()?;
         if self.output.dropped() > 0 {
             let note = format!(
-                "{} pieces of this report were dropped: its reader stalled",
+                "pieces of this report that were dropped because its reader stalled: {}",
                 self.output.dropped()
             );
             self.pipeline.feed(Event::Notice(Notice::Note(note)));
@@ -433,9 +433,10 @@ fn announce(args: &LiveArgs, adopted: Adopted) {
     };
     let name = one_line(&name);
     let pid = first.map_or(0, |t| t.0);
+    let threads = counted(threads as u64, "thread");
     let who = match processes {
-        0 | 1 => format!("pid {pid}, {threads} threads"),
-        n => format!("pid {pid} and {} more, {threads} threads", n - 1),
+        0 | 1 => format!("pid {pid}, {threads}"),
+        n => format!("pid {pid} and {} more, {threads}", n - 1),
     };
     let port = args
         .target

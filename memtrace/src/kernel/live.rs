@@ -247,13 +247,13 @@ impl Live {
         }
         self.tell_losses(&mut sink)?;
         if self.undecoded > 0 {
-            let note = format!("{} records of the ring could not be read", self.undecoded);
+            let note = format!("records of the ring that could not be read: {}", self.undecoded);
             sink(Event::Notice(Notice::Note(note)));
         }
         if self.told.emitted != self.received {
             // A ring that hands on less than was put in would be a bug, here or in the kernel.
             let note = format!(
-                "{} records were sent and {} arrived",
+                "records sent: {}; records that arrived: {}",
                 self.told.emitted, self.received
             );
             sink(Event::Notice(Notice::Note(note)));

@@ -251,11 +251,13 @@ impl Routes {
     /// [`Summary::notes`]: crate::ledger::entry::Summary::notes
     pub fn note(&self) -> Option<String> {
         (self.folded() > 0).then(|| {
+            let others = match self.folded() {
+                1 => "1 request of a further one stands".to_owned(),
+                n => format!("{n} requests of further ones stand"),
+            };
             format!(
-                "only the first {} routes are told apart; {} requests of further ones stand under {OTHER_ROUTE}: \
-                 group paths with --route PATTERN",
+                "only the first {} routes are told apart; {others} under {OTHER_ROUTE}: group paths with --route PATTERN",
                 self.max,
-                self.folded()
             )
         })
     }

@@ -11,7 +11,7 @@ use memtrace_common::{
     wire::{self, Io},
 };
 
-use super::{Config, Directive};
+use super::{Config, Directive, notes};
 use crate::{
     event::Socket,
     http::{self, Exchange, HttpEvent, LooksLike, Protocol, Shut},
@@ -107,7 +107,7 @@ pub(super) struct Connections {
     events: Vec<HttpEvent>,
     accepted: u64,
     reads: u64,
-    foreign: BTreeMap<&'static str, u64>,
+    foreign: BTreeMap<LooksLike, u64>,
     unlisted: u64,
 }
 
@@ -246,25 +246,13 @@ impl Connections {
         let mut notes: Vec<String> = self
             .foreign
             .iter()
-            .map(|(what, count)| format!("{count} connections {what}"))
+            .map(|(&looks_like, &count)| notes::foreign(looks_like, count))
             .collect();
         if self.unlisted > 0 {
-            notes.push(format!(
-                "{} pipelined requests went unlisted: too many were open on one connection",
-                self.unlisted
-            ));
+            notes.push(notes::unlisted(self.unlisted));
         }
         if requests == 0 {
-            notes.push(if self.accepted == 0 && self.reads == 0 {
-                "no connection was accepted, and none that was open was read from: no traffic came to this \
-                 process, or it came by a way that is not seen (io_uring, shared memory)"
-                    .to_owned()
-            } else {
-                format!(
-                    "{} connections were accepted and {} reads were seen, but no HTTP/1.x request in them",
-                    self.accepted, self.reads
-                )
-            });
+            notes.push(notes::no_request(self.accepted, self.reads));
         }
         notes
     }
@@ -296,7 +284,7 @@ impl Connections {
         }
         for event in &self.events {
             if let HttpEvent::NotHttp { looks_like } = event {
-                *self.foreign.entry(description(*looks_like)).or_default() += 1;
+                *self.foreign.entry(*looks_like).or_default() += 1;
             }
         }
         if let (false, Some(id), Some(resident)) = (is_read, before, moment.resident) {
@@ -453,14 +441,6 @@ fn tell(
         }
     }
     began
-}
-
-fn description(looks_like: LooksLike) -> &'static str {
-    match looks_like {
-        LooksLike::Tls => "speak TLS: what is in them is not seen",
-        LooksLike::Http2 => "speak HTTP/2, which is not read yet",
-        LooksLike::Unknown => "speak something other than HTTP/1.x, and were left alone",
-    }
 }
 
 /// The descriptor that a call returned.

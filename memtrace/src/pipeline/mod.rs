@@ -6,10 +6,12 @@
 //!
 //! - `threads`: counters and work, thread by thread
 //! - `connections`: descriptors, framing, and the requests that come of them
+//! - `notes`: what there is to say of them in words
 //! - `marks`: windows that programs open and close themselves
 
 mod connections;
 mod marks;
+mod notes;
 #[cfg(test)]
 mod tests;
 mod threads;

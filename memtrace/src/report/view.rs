@@ -7,6 +7,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
+use super::figure::counted;
 use crate::ledger::entry::Request;
 use crate::ledger::route::{Pattern, PatternError, without_query};
 
@@ -199,8 +200,8 @@ impl Sieve {
             (
                 self.below_min,
                 format!(
-                    "not listed: fewer than {} faults (--min-faults)",
-                    self.view.min_faults
+                    "not listed: fewer than {} (--min-faults)",
+                    counted(self.view.min_faults, "fault")
                 ),
             ),
             (
@@ -314,6 +315,16 @@ mod tests {
         assert_eq!(
             sieve.notes(),
             ["1 request is not listed: fewer than 2 faults (--min-faults)"]
+        );
+    }
+
+    #[test]
+    fn one_fault_is_not_many() {
+        let mut sieve = Sieve::new(view(&[], 1, None));
+        sieve.pass(&sample::request(1, "GET", "/", 0));
+        assert_eq!(
+            sieve.notes(),
+            ["1 request is not listed: fewer than 1 fault (--min-faults)"]
         );
     }
 }
