@@ -255,7 +255,7 @@ fn assert_each_shape_is_seen(serve: &[&str], shapes: &[&str]) {
 const PLAIN: &str = "read=read,write=write";
 
 #[test]
-#[ignore = "needs root"]
+#[ignore = "needs root and python3"]
 fn every_way_to_read_is_seen() {
     assert_each_shape_is_seen(
         &[],
@@ -271,13 +271,13 @@ fn every_way_to_read_is_seen() {
 }
 
 #[test]
-#[ignore = "needs root"]
+#[ignore = "needs root and python3"]
 fn a_look_ahead_changes_nothing() {
     assert_each_shape_is_seen(&[], &["read=peek", "read=peekmsg"]);
 }
 
 #[test]
-#[ignore = "needs root"]
+#[ignore = "needs root and python3"]
 fn every_way_to_write_is_seen() {
     assert_each_shape_is_seen(
         &[],
@@ -294,7 +294,7 @@ fn every_way_to_write_is_seen() {
 }
 
 #[test]
-#[ignore = "needs root"]
+#[ignore = "needs root and python3"]
 fn every_way_to_get_a_descriptor_is_seen() {
     assert_each_shape_is_seen(
         &[],
@@ -314,13 +314,13 @@ fn every_way_to_get_a_descriptor_is_seen() {
 }
 
 #[test]
-#[ignore = "needs root"]
+#[ignore = "needs root and python3"]
 fn a_connection_that_a_forked_child_serves_is_seen() {
     assert_each_shape_is_seen(&["--serve", "wait"], &[PLAIN, "fd=dup", PLAIN]);
 }
 
 #[test]
-#[ignore = "needs root"]
+#[ignore = "needs root and python3"]
 fn a_forked_child_is_seen_though_its_parent_closes_the_connection_first() {
     assert_each_shape_is_seen(
         &["--serve", "fork", "--linger", "0.05"],
@@ -351,19 +351,19 @@ fn assert_passed_on(with_parent: bool, beside: u32) {
 }
 
 #[test]
-#[ignore = "needs root"]
+#[ignore = "needs root and python3"]
 fn a_connection_that_a_traced_process_passes_on_is_seen() {
     assert_passed_on(true, 0);
 }
 
 #[test]
-#[ignore = "needs root"]
+#[ignore = "needs root and python3"]
 fn a_connection_that_another_process_passes_on_is_seen() {
     assert_passed_on(false, 0);
 }
 
 #[test]
-#[ignore = "needs root"]
+#[ignore = "needs root and python3"]
 fn a_connection_that_is_passed_on_beside_others_is_seen() {
     assert_passed_on(false, 2);
     // With it, as many as one message can pass.
@@ -371,7 +371,7 @@ fn a_connection_that_is_passed_on_beside_others_is_seen() {
 }
 
 #[test]
-#[ignore = "needs root"]
+#[ignore = "needs root and python3"]
 fn processes_that_are_gone_leave_nothing_in_the_probes_tables() {
     require_root();
     let server = Server::shapes(["--serve", "fork"]);
@@ -399,7 +399,7 @@ fn processes_that_are_gone_leave_nothing_in_the_probes_tables() {
 }
 
 #[test]
-#[ignore = "needs root"]
+#[ignore = "needs root and python3"]
 fn a_connection_that_is_open_already_is_usable_at_once() {
     require_root();
     let server = Server::shapes([PLAIN]);
@@ -412,7 +412,7 @@ fn a_connection_that_is_open_already_is_usable_at_once() {
 }
 
 #[test]
-#[ignore = "needs root"]
+#[ignore = "needs root and python3"]
 fn a_server_that_uses_io_uring_is_said_to() {
     require_root();
     let server = Server::shapes([PLAIN]);

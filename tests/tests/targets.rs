@@ -21,7 +21,7 @@ const LOOKED_FOR: Duration = Duration::from_secs(1);
 
 /// Two servers of which each is asked, and one that is no target.
 #[test]
-#[ignore = "needs root"]
+#[ignore = "needs root and python3"]
 fn two_pids_are_both_traced_and_a_third_is_not() {
     require_root();
     let [first, second, third] = [(); 3].map(|()| Server::shapes([""]));
@@ -41,7 +41,7 @@ fn two_pids_are_both_traced_and_a_third_is_not() {
 }
 
 #[test]
-#[ignore = "needs root"]
+#[ignore = "needs root and python3"]
 fn all_who_listen_on_a_port_are_traced_and_other_ports_are_only_counted() {
     require_root();
     let first = Server::shapes(["--reuse-port", "--also"]);
@@ -234,7 +234,7 @@ impl Drop for Cgroup {
 }
 
 #[test]
-#[ignore = "needs root"]
+#[ignore = "needs root and python3"]
 fn processes_of_a_cgroup_and_below_are_traced_now_and_later() {
     require_root();
     let cgroup = Cgroup::new();
@@ -349,7 +349,7 @@ fn what_a_command_starts_is_exact_from_its_birth_to_its_end() {
 }
 
 #[test]
-#[ignore = "needs root"]
+#[ignore = "needs root and python3"]
 fn a_command_that_serves_is_traced_from_its_first_request_on() {
     require_root();
     let folder = tempfile::tempdir().expect("a folder");
@@ -433,7 +433,7 @@ fn children_are_followed_unless_told_otherwise() {
 }
 
 #[test]
-#[ignore = "needs root"]
+#[ignore = "needs root and python3"]
 fn a_child_that_serves_is_left_alone_where_children_are() {
     require_root();
     let server = Server::shapes(["--serve", "wait"]);

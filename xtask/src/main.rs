@@ -16,6 +16,7 @@ mod apt;
 mod bench;
 mod bpf;
 mod command;
+mod needs;
 mod privilege;
 mod steps;
 mod test;

@@ -9,13 +9,14 @@ use anyhow::{Context, Result, bail};
 use crate::bpf::toolchain::{self, Toolchain};
 use crate::bpf::{self, Check};
 use crate::steps::{Outcome, Steps};
-use crate::{apt, command, privilege, workspace};
+use crate::{apt, command, needs, privilege, workspace};
 
 /// Says to the root tests, and through them to memtrace, which object to load in place of the embedded one.
 const OBJECT_VARIABLE: &str = "MEMTRACE_BPF_OBJECT";
 
 /// Programs that root tests run, and the packages that have them, first choice first.
-const PROGRAMS: [(&str, &[&str]); 4] = [
+pub(crate) const PROGRAMS: [(&str, &[&str]); 5] = [
+    ("python3", &["python3"]),
     ("node", &["nodejs"]),
     ("nginx", &["nginx"]),
     ("wrk", &["wrk"]),
@@ -64,7 +65,7 @@ pub(crate) fn run(fast: bool) -> Result<()> {
         Ok(()) => {
             steps.run("programs for root tests", programs);
             if steps.run(RELEASE_BUILD, || build_release().into()) {
-                steps.run(ROOT_TESTS, || root_tests(None).into());
+                steps.run(ROOT_TESTS, || root_tests(None));
             } else {
                 steps.skip(ROOT_TESTS, "there is no release build");
             }
@@ -158,8 +159,9 @@ fn object_check(
     let name = "root tests with the rebuilt object";
     match root {
         Ok(()) => {
-            steps.run(name, || {
-                build_release().and_then(|()| root_tests(Some(&object))).into()
+            steps.run(name, || match build_release() {
+                Ok(()) => root_tests(Some(&object)),
+                Err(error) => Err(error).into(),
             });
             Verdict::Settled
         }
@@ -174,8 +176,34 @@ fn build_release() -> Result<()> {
     command::stream(command::cargo().args(["build", "--locked", "--release"]))
 }
 
-/// Runs the tests that are marked `#[ignore = "needs root"]`, with the embedded object or with `object`.
-fn root_tests(object: Option<&Path>) -> Result<()> {
+/// Runs the tests that are marked `#[ignore = "needs root"]`, with the embedded object or with `object`. Those that
+/// need a program which is not here are left out, by name.
+fn root_tests(object: Option<&Path>) -> Outcome {
+    let missing: Vec<_> = PROGRAMS
+        .iter()
+        .map(|(program, _)| *program)
+        .filter(|program| !is_installed(program))
+        .collect();
+    let left_out = needs::tests_that_need(&missing, &workspace::root().join("tests/tests"));
+    match left_out.and_then(|left_out| run_root_tests(object, &left_out).map(|()| left_out)) {
+        Ok(left_out) => Outcome::Passed(without(&missing, &left_out)),
+        Err(error) => Err(error).into(),
+    }
+}
+
+/// What a run without these tests has to say.
+fn without(missing: &[&str], left_out: &[String]) -> String {
+    if left_out.is_empty() {
+        return String::new();
+    }
+    format!(
+        "left out, without {}: {}",
+        missing.join(" and "),
+        left_out.join(", ")
+    )
+}
+
+fn run_root_tests(object: Option<&Path>, left_out: &[String]) -> Result<()> {
     let cargo = |arguments: &[&str]| {
         let mut command = command::cargo();
         command.args([
@@ -186,7 +214,9 @@ fn root_tests(object: Option<&Path>) -> Result<()> {
             "memtrace-tests",
             "--",
             "--ignored",
+            "--exact",
         ]);
+        command.args(left_out.iter().flat_map(|name| ["--skip", name]));
         command.args(arguments);
         match object {
             Some(object) => command.env(OBJECT_VARIABLE, object),
@@ -216,7 +246,7 @@ fn tests_in(listed: &str) -> usize {
 fn programs() -> Outcome {
     let mut refused = Vec::new();
     for (program, packages) in PROGRAMS {
-        if which::which(program).is_ok() {
+        if is_installed(program) {
             continue;
         }
         if let Err(error) = install_program(program, packages) {
@@ -230,14 +260,19 @@ fn programs() -> Outcome {
     Outcome::Skipped(refused.join("; "))
 }
 
+/// Whether root tests find it: servers are in `/usr/sbin`, which a PATH may lack.
+fn is_installed(program: &str) -> bool {
+    which::which(program).is_ok() || Path::new("/usr/sbin").join(program).is_file()
+}
+
 fn install_program(program: &str, packages: &[&str]) -> Result<()> {
     let mut last = Ok(());
     for package in packages {
         println!("installing {program}: apt-get install {package}");
         last = apt::install(&[package]).and_then(|()| {
-            which::which(program)
+            is_installed(program)
+                .then_some(())
                 .with_context(|| format!("{package} has no {program}"))
-                .map(drop)
         });
         if last.is_ok() {
             break;
@@ -255,6 +290,16 @@ mod tests {
         let listed = "memtrace_tests::direct: test\nbooks_balance: test\n\nspeed: benchmark\n";
         assert_eq!(tests_in(listed), 2);
         assert_eq!(tests_in("0 tests, 0 benchmarks\n"), 0);
+    }
+
+    #[test]
+    fn what_is_left_out_is_said_by_name() {
+        assert_eq!(without(&[], &[]), "");
+        let left_out = ["nginx_is_exact", "all_is_listed"].map(str::to_owned);
+        assert_eq!(
+            without(&["nginx", "wrk"], &left_out),
+            "left out, without nginx and wrk: nginx_is_exact, all_is_listed"
+        );
     }
 
     #[test]
