@@ -3,80 +3,25 @@
 //! Owns which bytes belong to which exchange, from the first byte of a request read to the last of its response
 //! written, and how to find the way back after a hole. Must not know how heads and bodies are framed, nor who reads
 //! and writes.
+//!
+//! - `inbound`: the request direction
+//! - `outbound`: the response direction
+
+mod inbound;
+mod outbound;
 
 use std::mem;
 
 use memtrace_common::decode::Piece;
 
+use self::{inbound::Inbound, outbound::Outbound};
 use super::{
     Exchange, HttpEvent, LooksLike, Protocol, Shut,
-    body::{Body, Fed, Sign, Tail},
-    framing::Follows,
-    head::{Fill, Gather, RequestHead},
+    body::{Body, Sign},
+    head::{Gather, RequestHead},
     queue::{Queue, Slot},
-    request_line::{self, Verdict, begins},
+    request_line::Verdict,
 };
-
-/// Fewer bytes than `GET / HTTP/1.0` and an empty line cannot hide a request.
-const REQUEST_MIN: u64 = 16;
-
-/// The request direction.
-#[derive(Clone, Debug)]
-enum Inbound {
-    /// Between requests, or in a head. The slot is there once the request is told of.
-    Head {
-        head: Gather,
-        slot: Option<Slot>,
-    },
-    Body(Body),
-    /// Where the next request begins is not known.
-    Lost {
-        tail: Tail,
-        sign: Sign,
-    },
-}
-
-impl Inbound {
-    const fn between() -> Self {
-        Self::Head {
-            head: Gather::request(),
-            slot: None,
-        }
-    }
-
-    fn lost(sign: Sign) -> Self {
-        Self::Lost {
-            tail: Tail::default(),
-            sign,
-        }
-    }
-}
-
-/// The response direction. It is always about the oldest open exchange.
-#[derive(Clone, Debug)]
-enum Outbound {
-    /// Before a response, or in its head.
-    Head(Gather),
-    Body(Body),
-    /// Where this response ends cannot be counted.
-    Lost {
-        tail: Tail,
-        sign: Sign,
-    },
-}
-
-impl Outbound {
-    const fn between() -> Self {
-        Self::Head(Gather::response())
-    }
-
-    fn lost(sign: Sign) -> Self {
-        Self::Lost {
-            tail: Tail::default(),
-            sign,
-        }
-    }
-}
 
 /// Turns what is read from and written to one inbound connection into events.
 ///
@@ -236,237 +181,6 @@ impl Connection {
         self.queue.unlisted()
     }
 
-    // The request direction.
-
-    /// Finds the way back at the beginning of a read, where it was lost.
-    fn begin_read(&mut self, piece: Piece<'_>, turned: bool, out: &mut Vec<HttpEvent>) {
-        // A client that goes on after a response whose end could not be counted takes it for over.
-        let response_lost = turned && matches!(self.outbound, Outbound::Lost { .. });
-        match &self.inbound {
-            Inbound::Head { head, .. } if head.is_empty() && response_lost => self.end_all(true, out),
-            Inbound::Lost { .. } => {
-                let Piece::Seen(bytes) = piece else { return };
-                let idle = self.is_idle();
-                let enough = match begins(bytes) {
-                    Verdict::Sure | Verdict::Likely => idle || response_lost,
-                    // A read may bring a single byte, but not just any byte in the midst of a stream is a beginning.
-                    Verdict::Possible => idle && turned,
-                    Verdict::Open | Verdict::Foreign => false,
-                };
-                if enough {
-                    self.end_all(true, out);
-                    self.inbound = Inbound::between();
-                } else if self.protocol == Protocol::Undecided && request_line::is_tls_data(bytes) {
-                    self.not_http(LooksLike::Tls, out);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn read_piece<'a>(&mut self, piece: Piece<'a>, out: &mut Vec<HttpEvent>) -> Option<Piece<'a>> {
-        match &mut self.inbound {
-            Inbound::Head { head, slot } => match piece {
-                Piece::Seen(bytes) => {
-                    let (taken, fill) = head.push(bytes);
-                    match fill {
-                        Fill::More => {}
-                        Fill::Whole => self.request_whole(out),
-                        Fill::Full => self.request_cut(out),
-                        Fill::Foreign => self.request_foreign(out),
-                    }
-                    bytes.get(taken..).filter(|b| !b.is_empty()).map(Piece::Seen)
-                }
-                Piece::Unseen(n) if head.is_empty() && slot.is_none() && n < REQUEST_MIN => {
-                    self.inbound = Inbound::lost(Sign::Nothing);
-                    None
-                }
-                Piece::Unseen(_) => {
-                    self.request_cut(out);
-                    None
-                }
-            },
-            Inbound::Body(body) => match body.feed(piece) {
-                Fed::All => None,
-                Fed::Over(rest) => {
-                    self.inbound = Inbound::between();
-                    rest
-                }
-                Fed::Lost(rest, sign) => {
-                    self.inbound = Inbound::lost(sign);
-                    rest
-                }
-            },
-            Inbound::Lost { tail, .. } => {
-                tail.push(piece);
-                None
-            }
-        }
-    }
-
-    fn end_read(&mut self, out: &mut Vec<HttpEvent>) {
-        match &self.inbound {
-            Inbound::Head { head, slot: None } if head.verdict() >= Verdict::Possible => {
-                self.start(out);
-            }
-            Inbound::Lost { tail, sign } if tail.is(*sign) => self.inbound = Inbound::between(),
-            _ => {}
-        }
-    }
-
-    /// Begins the exchange of the head that is being read, where it has not begun.
-    fn start(&mut self, out: &mut Vec<HttpEvent>) -> Slot {
-        if let Inbound::Head { slot: Some(slot), .. } = &self.inbound {
-            return *slot;
-        }
-        let started = self.queue.begin(out);
-        if let Inbound::Head { slot, .. } = &mut self.inbound {
-            *slot = Some(started);
-        }
-        started
-    }
-
-    fn request_whole(&mut self, out: &mut Vec<HttpEvent>) {
-        let slot = self.start(out);
-        let Inbound::Head { head, .. } = mem::replace(&mut self.inbound, Inbound::between()) else {
-            return;
-        };
-        let mut head = head.as_request(true);
-        let body = head.body.take();
-        self.protocol = Protocol::Http;
-        self.queue.tell(slot, head, out);
-        self.inbound = match body {
-            Some(body) if body.is_over() => Inbound::between(),
-            Some(body) => Inbound::Body(body),
-            None => Inbound::lost(Sign::Nothing),
-        };
-    }
-
-    /// The rest of the head will not be seen, or none of it was.
-    fn request_cut(&mut self, out: &mut Vec<HttpEvent>) {
-        let slot = self.start(out);
-        let lost = Inbound::lost(Sign::Nothing);
-        let Inbound::Head { head, .. } = mem::replace(&mut self.inbound, lost) else {
-            return;
-        };
-        if head.verdict() >= Verdict::Likely {
-            self.protocol = Protocol::Http;
-        }
-        // Otherwise the response will say whether it was HTTP.
-        if self.protocol == Protocol::Http {
-            self.queue.tell(slot, head.as_request(false), out);
-        }
-    }
-
-    fn request_foreign(&mut self, out: &mut Vec<HttpEvent>) {
-        let lost = Inbound::lost(Sign::Nothing);
-        let Inbound::Head { head, slot } = mem::replace(&mut self.inbound, lost) else {
-            return;
-        };
-        if let Some(slot) = slot {
-            self.withdraw(slot, out);
-        }
-        self.deny(request_line::looks_like(head.bytes()), out);
-    }
-
-    // The response direction.
-
-    fn write_piece<'a>(&mut self, piece: Piece<'a>, out: &mut Vec<HttpEvent>) -> Option<Piece<'a>> {
-        if self.is_idle() {
-            // Nobody asked: what is left of a response from before, or garbage.
-            return None;
-        }
-        match &mut self.outbound {
-            Outbound::Head(head) => match piece {
-                Piece::Seen(bytes) => {
-                    let (taken, fill) = head.push(bytes);
-                    match fill {
-                        Fill::More => {}
-                        Fill::Whole => self.response_head(true, out),
-                        Fill::Full => self.response_head(false, out),
-                        Fill::Foreign => self.response_foreign(out),
-                    }
-                    bytes.get(taken..).filter(|b| !b.is_empty()).map(Piece::Seen)
-                }
-                Piece::Unseen(_) => {
-                    self.response_head(false, out);
-                    Some(piece)
-                }
-            },
-            Outbound::Body(body) => match body.feed(piece) {
-                Fed::All => None,
-                Fed::Over(rest) => {
-                    self.end_response(true, false, out);
-                    rest
-                }
-                Fed::Lost(rest, sign) => {
-                    self.outbound = Outbound::lost(sign);
-                    rest
-                }
-            },
-            Outbound::Lost { tail, .. } => {
-                tail.push(piece);
-                None
-            }
-        }
-    }
-
-    fn response_head(&mut self, whole: bool, out: &mut Vec<HttpEvent>) {
-        let Outbound::Head(head) = mem::replace(&mut self.outbound, Outbound::between()) else {
-            return;
-        };
-        if head.status().is_some() {
-            self.protocol = Protocol::Http;
-            self.tell_oldest(out);
-        }
-        let Some(response) = head.as_response(whole, self.queue.asked()) else {
-            self.outbound = Outbound::lost(Sign::LastChunk);
-            return;
-        };
-        if let Some(exchange) = self.queue.oldest()
-            && response.follows != Follows::Head
-        {
-            out.push(HttpEvent::ResponseStatus {
-                exchange,
-                status: response.status,
-            });
-        }
-        self.outbound = match response.follows {
-            Follows::Tunnel => {
-                self.end_response(true, false, out);
-                self.protocol = Protocol::Upgraded;
-                self.end_all(false, out);
-                self.stop();
-                return;
-            }
-            Follows::Head if whole => return,
-            Follows::Nothing if whole => {
-                self.end_response(true, false, out);
-                return;
-            }
-            Follows::Body(body) if body.is_over() => {
-                self.end_response(true, false, out);
-                return;
-            }
-            Follows::Body(body) => Outbound::Body(body),
-            Follows::Nothing => Outbound::Lost {
-                tail: tail_of(head.bytes()),
-                sign: Sign::EmptyLine,
-            },
-            Follows::Unknown | Follows::Head => Outbound::lost(Sign::LastChunk),
-        };
-    }
-
-    fn response_foreign(&mut self, out: &mut Vec<HttpEvent>) {
-        self.outbound = Outbound::lost(Sign::Nothing);
-        if self.protocol == Protocol::Undecided {
-            // Whatever its beginning looked like.
-            self.inbound = Inbound::lost(Sign::Nothing);
-            self.end_all(false, out);
-            self.deny(LooksLike::Unknown, out);
-        }
-    }
-
     // Exchanges.
 
     fn is_idle(&self) -> bool {
@@ -551,10 +265,4 @@ impl Connection {
 
 fn is_empty(piece: Piece<'_>) -> bool {
     matches!(piece, Piece::Seen(&[]) | Piece::Unseen(0))
-}
-
-fn tail_of(bytes: &[u8]) -> Tail {
-    let mut tail = Tail::default();
-    tail.push(Piece::Seen(bytes));
-    tail
 }
