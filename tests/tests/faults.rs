@@ -63,6 +63,7 @@ fn traced() -> (u32, Vec<Fault>, Vec<Range<u64>>, String) {
         follow: true,
         comm: None,
         cgroup: None,
+        fault_time: false,
         kernel_log: false,
     };
     let mut live = Live::attach(&options, |_| {}).expect("the probes attach");
