@@ -103,6 +103,8 @@ pub struct Fork {
     pub child_tgid: u32,
     /// The child.
     pub child_tid: u32,
+    /// The child's stack pointer: where its stack is.
+    pub child_sp: u64,
 }
 
 /// The header's process runs another program. All its other threads have exited by now.
@@ -121,7 +123,7 @@ pub struct Exec {
 
 /// `mmap`
 pub const MM_MMAP: u8 = 1;
-/// `munmap`
+/// `munmap`, at its **entry**: another thread can be given the addresses before the call returns.
 pub const MM_MUNMAP: u8 = 2;
 /// `mremap`
 pub const MM_MREMAP: u8 = 3;
@@ -132,13 +134,13 @@ pub const MM_MPROTECT: u8 = 5;
 /// `madvise`
 pub const MM_MADVISE: u8 = 6;
 
-/// An address-space call returned.
+/// An address-space call.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Mm {
     /// Who, when, which call.
     pub header: Header,
-    /// What it returned: an address, zero, or a negative errno.
+    /// What it returned: an address, zero, or a negative errno. Zero where it is told at its entry.
     pub ret: i64,
     /// Its arguments, in the call's own order.
     pub args: [u64; 6],
@@ -261,7 +263,7 @@ pub const RECORD_MAX: usize = size_of::<Io>() + size_of::<Segments>() + PAYLOAD_
 const _: () = {
     assert!(size_of::<Header>() == 40);
     assert!(size_of::<Fault>() == 56);
-    assert!(size_of::<Fork>() == 48);
+    assert!(size_of::<Fork>() == 56);
     assert!(size_of::<Exec>() == 64);
     assert!(size_of::<Mm>() == 96);
     assert!(size_of::<Io>() == 56);

@@ -75,6 +75,13 @@ impl Task {
         address.wrapping_sub(stack) < arch::THREAD_SIZE
     }
 
+    /// Where its stack in user space is, as it will return there.
+    #[inline(always)]
+    pub(crate) fn user_stack_pointer(self) -> u64 {
+        let stack = self.follow(TASK_STACK.load());
+        stack.read(arch::THREAD_SIZE - arch::REGISTERS_SIZE + arch::SP as u64)
+    }
+
     /// Its `struct mm_struct *`.
     #[inline(always)]
     pub(crate) fn mm(self) -> Self {

@@ -10,7 +10,6 @@ pub(crate) static AT_EXIT: Table = table(&[
     (1, Call::Write),
     (9, Call::Mmap),
     (10, Call::Mprotect),
-    (11, Call::Munmap),
     (12, Call::Brk),
     (17, Call::Read),  // pread64
     (18, Call::Write), // pwrite64
@@ -37,15 +36,17 @@ pub(crate) static AT_EXIT: Table = table(&[
     (296, Call::Writev), // pwritev
     (299, Call::Recvmmsg),
     (307, Call::Sendmmsg),
-    (327, Call::Readv),  // preadv2
-    (328, Call::Writev), // pwritev2
+    (327, Call::Readv),    // preadv2
+    (328, Call::Writev),   // pwritev2
+    (329, Call::Mprotect), // pkey_mprotect
     (425, Call::IoUringSetup),
 ]);
 
 /// Looked at when they begin.
 pub(crate) static AT_ENTRY: Table = table(&[
     (3, Call::Close),
-    (7, Call::Wait),  // poll
+    (7, Call::Wait), // poll
+    (11, Call::Munmap),
     (23, Call::Wait), // select
     (59, Call::Exec),
     (232, Call::Wait), // epoll_wait
@@ -63,6 +64,11 @@ pub(crate) const ARGUMENTS: [usize; 6] = [112, 104, 96, 56, 72, 64];
 pub(crate) const NUMBER: usize = 120;
 /// Of the instruction pointer.
 pub(crate) const IP: usize = 128;
+
+/// Of the stack pointer.
+pub(crate) const SP: usize = 152;
+/// The size of `struct pt_regs`, which lies at the very top of a thread's kernel stack (`task_pt_regs`).
+pub(crate) const REGISTERS_SIZE: u64 = 168;
 
 /// Of the code segment's selector.
 pub(crate) const CS: usize = 136;

@@ -1,13 +1,22 @@
-//! mmap, munmap, mremap, brk, mprotect, madvise, when they return.
+//! mmap, mremap, brk, mprotect, madvise, when they return, and munmap, when it begins.
 //!
 //! Owns the copy of arguments and result. Must not know what a VMA is.
 
 use memtrace_common::{
     map::Family,
-    wire::{KIND_MM, Mm},
+    wire::{KIND_MM, MM_MUNMAP, Mm},
 };
 
 use crate::{emit, probes::syscall::Registers, target::Target};
+
+/// One that is bound to fail (`EINVAL`, `__do_munmap` in mm/mmap.c) is left out.
+#[inline(always)]
+pub(crate) fn unmapping(me: Target, regs: Registers) {
+    const PAGE: u64 = 4096;
+    if regs.argument(0) % PAGE == 0 && regs.argument(1) != 0 {
+        returned(me, MM_MUNMAP, regs, 0);
+    }
+}
 
 #[inline(always)]
 pub(crate) fn returned(me: Target, op: u8, regs: Registers, ret: i64) {

@@ -35,10 +35,17 @@ impl Registers {
         self.read(arch::ARGUMENTS[n])
     }
 
-    /// All six.
+    /// All six. Written out: `array::map` is a call, which the kernel does not take from the linker as it is.
     #[inline(always)]
     pub(crate) fn arguments(self) -> [u64; 6] {
-        [0, 1, 2, 3, 4, 5].map(|n| self.argument(n))
+        [
+            self.argument(0),
+            self.argument(1),
+            self.argument(2),
+            self.argument(3),
+            self.argument(4),
+            self.argument(5),
+        ]
     }
 
     #[inline(always)]
@@ -65,6 +72,8 @@ pub(crate) fn enter(ctx: &RawTracePointContext) {
         io::close(me, regs);
     } else if call == Call::CloseRange as u8 {
         io::close_range(me, regs);
+    } else if call == Call::Munmap as u8 {
+        mm::unmapping(me, regs);
     } else if call == Call::Exec as u8 {
         ids::remember_current(me.ids());
     }

@@ -55,6 +55,7 @@ pub(crate) fn fork(ctx: &RawTracePointContext) {
             header,
             child_tgid,
             child_tid,
+            child_sp: child.user_stack_pointer(),
         },
     );
 }

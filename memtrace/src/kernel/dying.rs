@@ -125,6 +125,7 @@ mod tests {
             header: header(1),
             child_tgid: 1,
             child_tid: 2,
+            child_sp: 0,
         });
         assert_eq!(after(&[Record::Exit(header(2)), fork]), [0_u32; 0]);
     }

@@ -449,6 +449,7 @@ fn a_forked_child_serves_the_connection_that_its_parent_accepted() {
         header,
         child_tgid: 200,
         child_tid: 200,
+        child_sp: 0,
     }));
     k.io(1, wire::OP_CLOSE, 5, 0);
     let child = |k: &mut Kernel, op, bytes: &[u8]| {

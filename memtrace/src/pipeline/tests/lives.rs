@@ -228,6 +228,7 @@ fn a_thread_whose_last_word_never_came_is_in_the_books_when_its_id_is_used_again
         header,
         child_tgid: P,
         child_tid: 7,
+        child_sp: 0,
     }));
     k.counts.insert(7, FaultCount::default());
     k.minor(7, 0);
