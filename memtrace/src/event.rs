@@ -44,6 +44,28 @@ pub enum Notice {
         tid: Tid,
         /// Its counters.
         count: FaultCount,
+        /// Its stack pointer, where it rests.
+        sp: Option<u64>,
+    },
+    /// `/proc/PID/maps` of a process.
+    Maps {
+        /// The process.
+        tgid: Tgid,
+        /// The text.
+        text: Vec<u8>,
+        /// When it had been read.
+        time: Nanos,
+    },
+    /// What the `mmap` maps whose record comes next.
+    Mapped {
+        /// The process.
+        tgid: Tgid,
+        /// The first address.
+        start: u64,
+        /// The path, as `/proc/PID/maps` has it.
+        path: Vec<u8>,
+        /// With `MAP_SHARED`.
+        shared: bool,
     },
     /// All threads of a process have been told of: what it does from this time on is traced whole. A request that
     /// began earlier was in flight.

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     event::{Event, Notice},
-    kernel::{Live, Options, procfs},
+    kernel::{Live, Options, procfs, tell_maps},
     ledger::{
         entry::{Request, Summary, Target as Traced},
         route::Routing,
@@ -298,6 +298,7 @@ impl Run {
         for directive in pipeline.take_directives() {
             match directive {
                 Directive::Ignore(tgid, fd, as_of) => live.ignore(tgid, fd, as_of),
+                Directive::Read(tgid) => tell_maps(tgid, |event| pipeline.feed(event)),
             }
         }
         let done = pipeline.take_done();
@@ -407,6 +408,8 @@ fn summary(outcome: Outcome, command_status: Option<i32>) -> Summary {
         elapsed_ns: outcome.elapsed.0,
         books: outcome.books,
         unattributed: outcome.unattributed,
+        cause: outcome.cause,
+        region: outcome.region,
         lost: outcome.lost,
         target: Traced {
             pids: outcome.pids,

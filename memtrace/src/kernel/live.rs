@@ -13,7 +13,7 @@ use memtrace_common::{
     FaultCount, Fd, Nanos, Tgid, Tid,
     decode::Record,
     map::{ROLE_INBOUND, ROLE_OUTBOUND},
-    wire::{OP_ACCEPT, OP_CLOSE, OP_LISTEN, OP_RECV_FD, OP_SOCKET},
+    wire::{MM_MMAP, Mm, OP_ACCEPT, OP_CLOSE, OP_LISTEN, OP_RECV_FD, OP_SOCKET},
 };
 use rustix::time::{ClockId, clock_gettime};
 
@@ -23,7 +23,10 @@ use super::{
     load::{Emission, LoadError, Options, Probes},
     procfs,
 };
-use crate::event::{Event, Notice, Socket};
+use crate::{
+    event::{Event, Notice, Socket},
+    model::vma::PAGE,
+};
 
 /// Records taken from the ring at a time, so that the rest of the program gets its turn.
 const BATCH: usize = 65_536;
@@ -111,6 +114,7 @@ impl Live {
                 tgid.0
             ))));
         }
+        tell_maps(tgid, &mut sink);
         // A thread that is born while they are listed announces itself in the ring, but one that was being born
         // when the process became a target may do neither: look again.
         let mut threads: HashMap<Tid, FaultCount> = HashMap::new();
@@ -119,7 +123,8 @@ impl Live {
             for (tid, count) in procfs::threads(tgid) {
                 if threads.insert(tid, count).is_none() {
                     self.time_faults(tid);
-                    sink(Event::Notice(Notice::Thread { tgid, tid, count }));
+                    let sp = procfs::stack_pointer(tgid, tid);
+                    sink(Event::Notice(Notice::Thread { tgid, tid, count, sp }));
                 }
             }
             if threads.len() == before {
@@ -148,6 +153,11 @@ impl Live {
                 sink(Event::Notice(Notice::Socket { tgid, fd, socket }));
                 sockets.push((tgid, fd, socket));
             }
+            if let Record::Mm(mm) = &record
+                && let Some(mapped) = mapped(mm)
+            {
+                sink(Event::Notice(mapped));
+            }
             if let Record::Exec(exec) = &record
                 && !running.contains(&Tgid(exec.header.tgid))
             {
@@ -159,6 +169,7 @@ impl Live {
             if let Record::Exec(exec) = record {
                 // What was open across exec: the rest closed, and said nothing.
                 let tgid = Tgid(exec.header.tgid);
+                tell_maps(tgid, &mut sink);
                 for (fd, socket) in procfs::sockets(tgid) {
                     sink(Event::Notice(Notice::Socket { tgid, fd, socket }));
                     sockets.push((tgid, fd, socket));
@@ -336,6 +347,36 @@ pub fn now() -> Nanos {
     let time = clock_gettime(ClockId::Monotonic);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     Nanos(seconds * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// Tells what a process has mapped.
+pub fn tell_maps(tgid: Tgid, mut sink: impl FnMut(Event<'_>)) {
+    if let Some(text) = procfs::maps(tgid) {
+        sink(Event::Notice(Notice::Maps {
+            tgid,
+            text,
+            time: now(),
+        }));
+    }
+}
+
+/// Which file an `mmap` has mapped: its descriptor may be closed by now, so `/proc` is asked for the mapping.
+fn mapped(mm: &Mm) -> Option<Notice> {
+    const MAP_SHARED: u64 = 1;
+    const MAP_ANONYMOUS: u64 = 0x20;
+    let [_, len, _, flags, ..] = mm.args;
+    if mm.header.op != MM_MMAP || mm.ret <= 0 || flags & MAP_ANONYMOUS != 0 {
+        return None;
+    }
+    let tgid = Tgid(mm.header.tgid);
+    let start = mm.ret.cast_unsigned();
+    let end = start.checked_add(len.checked_next_multiple_of(PAGE)?)?;
+    Some(Notice::Mapped {
+        tgid,
+        start,
+        path: procfs::mapped(tgid, start..end)?,
+        shared: flags & MAP_SHARED != 0,
+    })
 }
 
 /// What a record says of sockets that only `/proc` can complete: a listener's port, the nature of descriptors that

@@ -21,6 +21,6 @@ mod targets;
 mod timing;
 
 pub use btf::{BtfError, Layout, TaskOffsets};
-pub use live::{Live, now};
+pub use live::{Live, now, tell_maps};
 pub use load::{Emission, LoadError, Options, Probes, TRACEPOINTS, Tried};
 pub use rss::RssLayout;

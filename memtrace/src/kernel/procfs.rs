@@ -3,7 +3,11 @@
 //! Owns the reading of `/proc`. A process can vanish at any moment: what can't be read any more is left out. Must
 //! not know why anybody asks.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    ops::Range,
+    os::unix::ffi::OsStringExt as _,
+};
 
 use memtrace_common::{FaultCount, Fd, Tgid, Tid};
 use procfs::{
@@ -12,7 +16,7 @@ use procfs::{
     process::{FDTarget, MMapPath, Process, Stat, StatFlags, Task},
 };
 
-use crate::event::Socket;
+use crate::{event::Socket, model::maps};
 
 const ZOMBIE: char = 'Z';
 
@@ -116,6 +120,38 @@ pub fn thread(tgid: Tgid, Tid(tid): Tid) -> Option<FaultCount> {
     fault_count(&task)
 }
 
+/// `/proc/PID/maps`, in bytes: paths are no text.
+pub fn maps(tgid: Tgid) -> Option<Vec<u8>> {
+    let Process { pid, .. } = open_living(tgid)?;
+    std::fs::read(format!("/proc/{pid}/maps"))
+        .ok()
+        .filter(|text| !text.is_empty())
+}
+
+/// What is mapped at these addresses, as `/proc/PID/maps` writes it.
+pub fn mapped(tgid: Tgid, addresses: Range<u64>) -> Option<Vec<u8>> {
+    let Range { start, end } = addresses;
+    // One link of one mapping, for those who may (CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE).
+    if let Ok(path) = std::fs::read_link(format!("/proc/{}/map_files/{start:x}-{end:x}", tgid.0)) {
+        let path = path.into_os_string().into_vec();
+        let lines: Vec<&[u8]> = path.split(|&byte| byte == b'\n').collect();
+        return Some(lines.join(&b"\\012"[..]));
+    }
+    let text = maps(tgid)?;
+    maps::parse(&text)
+        .flatten()
+        .find(|line| line.range.contains(&start))
+        .map(|line| line.name.to_vec())
+}
+
+/// Where a thread's stack is, if it rests in a system call.
+pub fn stack_pointer(tgid: Tgid, tid: Tid) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{}/task/{}/syscall", tgid.0, tid.0)).ok()?;
+    let (rest, _ip) = text.trim_end().rsplit_once(' ')?;
+    let (_, sp) = rest.rsplit_once(' ')?;
+    u64::from_str_radix(sp.strip_prefix("0x")?, 16).ok()
+}
+
 fn fault_count(task: &Task) -> Option<FaultCount> {
     let stat = task.stat().ok()?;
     Some(FaultCount {
@@ -128,7 +164,8 @@ fn fault_count(task: &Task) -> Option<FaultCount> {
 pub fn heap_end(tgid: Tgid) -> Option<u64> {
     let maps = open_living(tgid)?.maps().ok()?;
     maps.into_iter()
-        .find(|map| map.pathname == MMapPath::Heap)
+        // Where protections differ it has several lines.
+        .rfind(|map| map.pathname == MMapPath::Heap)
         .map(|map| map.address.1)
 }
 

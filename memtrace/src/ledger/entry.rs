@@ -60,9 +60,9 @@ pub struct Faults {
     /// Taken inside a system call.
     pub kernel_mode: u64,
     /// By what the kernel had to do.
-    pub cause: Option<BTreeMap<String, u64>>,
+    pub cause: Option<BTreeMap<&'static str, u64>>,
     /// By what the address belongs to.
-    pub region: Option<BTreeMap<String, u64>>,
+    pub region: Option<BTreeMap<&'static str, u64>>,
     /// By mapped file.
     pub files: Option<Vec<FileFaults>>,
     /// How they were found to be this request's.
@@ -293,6 +293,10 @@ pub struct Summary {
     pub books: Books,
     /// Faults on no request, by reason.
     pub unattributed: BTreeMap<String, u64>,
+    /// `books.observed`, by what the kernel had to do.
+    pub cause: BTreeMap<&'static str, u64>,
+    /// `books.observed`, by what the address belongs to.
+    pub region: BTreeMap<&'static str, u64>,
     /// Records that were lost.
     pub lost: Lost,
     /// What was traced.

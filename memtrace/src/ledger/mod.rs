@@ -4,11 +4,13 @@
 //! why a fault is on a request, or how figures are shown.
 //!
 //! - `entry`: the objects of a report
+//! - `kinds`: faults by cause, region and file
 //! - `memory`: page frames, resident memory, time in faults
 //! - `activity`: what goes on in one process, for figures that span requests
 
 mod activity;
 pub mod entry;
+mod kinds;
 mod memory;
 pub mod route;
 pub mod spread;
@@ -20,12 +22,14 @@ use memtrace_common::{FaultCount, Nanos, Tgid, Tid, wire};
 use self::{
     activity::Activity,
     entry::{Attribution, Books, Faults, Lost, Request, Space},
+    kinds::Kinds,
     memory::Memory,
 };
 use crate::{
-    model::counting::Outcome,
+    model::{counting::Outcome, vma::Files},
     window::{Owner, Reason, RequestId},
 };
+pub use kinds::Place;
 pub use memory::Resident;
 
 /// How long a request that has ended waits for the confirmation of its last faults, in the run's own time.
@@ -41,6 +45,8 @@ pub struct Attempt {
     pub owner: Owner,
     /// It was taken in kernel mode.
     pub kernel_mode: bool,
+    /// What it falls in.
+    pub place: Place,
     /// Its number among its process's attempts.
     number: u64,
 }
@@ -69,6 +75,7 @@ struct Open {
     start: Nanos,
     space: Space,
     memory: Memory,
+    kinds: Kinds,
     values: BTreeMap<String, i64>,
     minor: u64,
     major: u64,
@@ -95,7 +102,10 @@ pub struct Ledger {
     /// Those that have ended and wait, in order.
     closing: Vec<RequestId>,
     processes: HashMap<Tgid, Activity>,
-    done: Vec<Request>,
+    /// Reported but for the names of files.
+    done: Vec<(Request, Kinds)>,
+    /// Of all completed faults that were seen.
+    kinds: Kinds,
     next: u64,
     /// Faults are timed.
     times_faults: bool,
@@ -144,6 +154,7 @@ impl Ledger {
             start,
             space: Space::default(),
             memory: Memory::beginning_at(resident),
+            kinds: Kinds::default(),
             values: BTreeMap::new(),
             minor: 0,
             major: 0,
@@ -206,7 +217,7 @@ impl Ledger {
     }
 
     /// A fault's attempt begins in this process.
-    pub fn attempt(&mut self, tgid: Tgid, owner: Owner, kernel_mode: bool) -> Attempt {
+    pub fn attempt(&mut self, tgid: Tgid, owner: Owner, kernel_mode: bool, place: Place) -> Attempt {
         let number = self.processes.entry(tgid).or_default().attempt();
         if let Owner::Request(id) = owner
             && let Some(request) = self.requests.get_mut(&id)
@@ -216,6 +227,7 @@ impl Ledger {
         Attempt {
             owner,
             kernel_mode,
+            place,
             number,
         }
     }
@@ -231,8 +243,9 @@ impl Ledger {
             }
         }
         let completed = outcome != Outcome::Failed;
+        self.kinds.add(attempt.place, outcome);
         match attempt.owner {
-            Owner::Request(id) => self.settle_on(id, attempt.kernel_mode, outcome),
+            Owner::Request(id) => self.settle_on(id, attempt, outcome),
             Owner::Nobody(reason) if completed => self.explain(reason, 1),
             Owner::Nobody(_) => {}
             Owner::Unproven => return completed,
@@ -249,11 +262,11 @@ impl Ledger {
     /// Whatever becomes of it is after the end of the run.
     pub fn forget_attempt(&mut self, attempt: Attempt) {
         if let Owner::Request(id) = attempt.owner {
-            self.settle_on(id, attempt.kernel_mode, Outcome::Failed);
+            self.settle_on(id, attempt, Outcome::Failed);
         }
     }
 
-    fn settle_on(&mut self, id: RequestId, kernel_mode: bool, outcome: Outcome) {
+    fn settle_on(&mut self, id: RequestId, attempt: Attempt, outcome: Outcome) {
         let Some(request) = self.requests.get_mut(&id) else {
             if outcome != Outcome::Failed {
                 self.explain(Reason::Evicted, 1);
@@ -261,13 +274,14 @@ impl Ledger {
             return;
         };
         request.pending = request.pending.saturating_sub(1);
+        request.kinds.add(attempt.place, outcome);
         match outcome {
             Outcome::Failed => {}
             Outcome::Minor => request.minor += 1,
             Outcome::Major => request.major += 1,
         }
         if outcome != Outcome::Failed {
-            *(if kernel_mode {
+            *(if attempt.kernel_mode {
                 &mut request.kernel_mode
             } else {
                 &mut request.user_mode
@@ -355,8 +369,18 @@ impl Ledger {
     }
 
     /// Requests that can be reported, in the order in which they became so.
-    pub fn take_done(&mut self) -> Vec<Request> {
-        std::mem::take(&mut self.done)
+    pub fn take_done(&mut self, names: &Files) -> Vec<Request> {
+        let done = std::mem::take(&mut self.done).into_iter();
+        done.map(|(mut request, kinds)| {
+            request.faults.files = Some(kinds.files(names));
+            request
+        })
+        .collect()
+    }
+
+    /// All completed faults that were seen, by cause and by region.
+    pub fn kinds(&self) -> (BTreeMap<&'static str, u64>, BTreeMap<&'static str, u64>) {
+        (self.kinds.causes(), self.kinds.regions())
     }
 
     /// The run is over: what is open ends here, unfinished.
@@ -442,13 +466,18 @@ impl Ledger {
         };
         let total = open.minor + open.major;
         debug_assert_eq!(total, open.user_mode + open.kernel_mode, "a fault is in one mode");
+        debug_assert_eq!(
+            (total, total),
+            open.kinds.totals(),
+            "and of one cause, in one region"
+        );
         self.direct += total;
         if !open.listed {
             self.others += 1;
             return;
         }
         self.listed += 1;
-        self.done.push(Request {
+        let request = Request {
             id: id.0,
             pid: open.tgid.0,
             tid: open.tid.0,
@@ -466,8 +495,8 @@ impl Ledger {
                 major: open.major,
                 user_mode: open.user_mode,
                 kernel_mode: open.kernel_mode,
-                cause: None,
-                region: None,
+                cause: Some(open.kinds.causes()),
+                region: Some(open.kinds.regions()),
                 files: None,
                 attribution: Attribution {
                     direct: total,
@@ -481,6 +510,7 @@ impl Ledger {
             space: open.space,
             rss: open.memory.rss(),
             values: (!open.values.is_empty()).then_some(open.values),
-        });
+        };
+        self.done.push((request, open.kinds));
     }
 }

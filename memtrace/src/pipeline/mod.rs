@@ -7,11 +7,13 @@
 //! - `threads`: counters and work, thread by thread
 //! - `connections`: descriptors, framing, and the requests that come of them
 //! - `notes`: what there is to say of them in words
+//! - `spaces`: address spaces
 //! - `marks`: windows that programs open and close themselves
 
 mod connections;
 mod marks;
 mod notes;
+mod spaces;
 #[cfg(test)]
 mod tests;
 mod threads;
@@ -20,13 +22,14 @@ use std::collections::{BTreeSet, HashMap};
 
 use memtrace_common::{
     FaultCount, Fd, Nanos, Tgid, Tid,
-    decode::Record,
-    wire::{self, Exec, Fork, Header, Mm},
+    decode::{Payload, Record},
+    wire::{self, Exec, Fault, Fork, Header, Io, Mm},
 };
 
 use self::{
     connections::Connections,
     marks::{Marks, Writer},
+    spaces::Spaces,
     threads::Threads,
 };
 use crate::{
@@ -60,6 +63,8 @@ pub struct Config {
 pub enum Directive {
     /// Nothing more is wanted of what this descriptor was at this time. The number may mean something else by now.
     Ignore(Tgid, Fd, Nanos),
+    /// What this process has mapped is not known any more, or not all: read `/proc/PID/maps` again.
+    Read(Tgid),
 }
 
 /// A process, as far as the pipeline is concerned.
@@ -80,6 +85,7 @@ struct Process {
 pub struct Pipeline {
     threads: Threads,
     connections: Connections,
+    spaces: Spaces,
     marks: Marks,
     ledger: Ledger,
     processes: HashMap<Tgid, Process>,
@@ -108,6 +114,10 @@ pub struct Outcome {
     pub books: Books,
     /// Faults on no request, by reason.
     pub unattributed: std::collections::BTreeMap<String, u64>,
+    /// All that were observed, by cause.
+    pub cause: std::collections::BTreeMap<&'static str, u64>,
+    /// And by region.
+    pub region: std::collections::BTreeMap<&'static str, u64>,
     /// What was lost.
     pub lost: Lost,
     /// The processes that were found first.
@@ -125,6 +135,7 @@ impl Pipeline {
             threads: Threads::default(),
             ledger: Ledger::timing_faults(config.fault_time),
             connections: Connections::new(config),
+            spaces: Spaces::default(),
             marks: Marks::default(),
             processes: HashMap::new(),
             found: Vec::new(),
@@ -149,7 +160,7 @@ impl Pipeline {
     /// Requests that can be reported by now.
     pub fn take_done(&mut self) -> Vec<Request> {
         self.ledger.advance(self.now);
-        self.ledger.take_done()
+        self.ledger.take_done(self.spaces.files())
     }
 
     /// What the probes should be told.
@@ -175,13 +186,17 @@ impl Pipeline {
         }
         notes.extend(self.connections.notes(listed + others));
         notes.extend(self.marks.notes());
+        notes.extend(self.spaces.notes());
+        let (cause, region) = self.ledger.kinds();
         Outcome {
-            requests: self.ledger.take_done(),
+            requests: self.ledger.take_done(self.spaces.files()),
             listed,
             others,
             elapsed: end.since(self.began.unwrap_or(end)),
             books,
             unattributed: self.ledger.unattributed(),
+            cause,
+            region,
             lost: self.lost,
             pids: self.found.iter().map(|tgid| tgid.0).collect(),
             comm: self.comm.unwrap_or_default(),
@@ -207,7 +222,22 @@ impl Pipeline {
                     self.note_io_uring(tgid);
                 }
             }
-            Notice::Thread { tgid, tid, count } => self.threads.found(tgid, tid, count, &mut self.ledger),
+            Notice::Thread { tgid, tid, count, sp } => {
+                self.threads.found(tgid, tid, count, &mut self.ledger);
+                if let Some(sp) = sp {
+                    self.spaces.stack(tgid, sp);
+                }
+            }
+            Notice::Maps { tgid, text, time } => {
+                let brk = self.processes.get(&tgid).and_then(|p| p.brk);
+                self.spaces.seed(tgid, &text, brk, time);
+            }
+            Notice::Mapped {
+                tgid,
+                start,
+                path,
+                shared,
+            } => self.spaces.maps(tgid, start, &path, shared),
             Notice::Seeded { tgid, time } => {
                 self.processes.entry(tgid).or_default().whole_from = Some(time);
             }
@@ -225,6 +255,10 @@ impl Pipeline {
             Notice::Lost(lost) => {
                 if lost.io > self.lost.io {
                     self.connections.lose_place(self.now, &mut self.ledger);
+                }
+                if lost.mm > self.lost.mm {
+                    self.directives
+                        .extend(self.spaces.lose_calls().map(Directive::Read));
                 }
                 self.lost = lost;
             }
@@ -247,11 +281,8 @@ impl Pipeline {
             self.freed(tgid, tid, &header);
             return;
         }
-        if let Record::Fault(_) = &record
-            && self
-                .threads
-                .hold(tgid, tid, count(&header), is_kernel_mode(&header))
-        {
+        if let Record::Fault(fault) = &record {
+            self.fault(fault);
             return;
         }
         self.threads.observe(tgid, tid, count(&header), &mut self.ledger);
@@ -265,13 +296,6 @@ impl Pipeline {
             return;
         }
         match record {
-            Record::Fault(_) => {
-                let kernel_mode = is_kernel_mode(&header);
-                self.threads
-                    .attempt(tid, count(&header), kernel_mode, &mut self.ledger, |owner| {
-                        reason(owner, self.processes.get(&tgid))
-                    });
-            }
             Record::Fork(fork) => self.forked(&fork),
             Record::Exec(exec) => self.execed(&exec),
             Record::Exit(_) => self.threads.exit(tid),
@@ -281,37 +305,7 @@ impl Pipeline {
                 self.ledger.tally(id, &tally);
             }
             Record::Rss(rss) => self.threads.resides(tid, Resident::from(&rss)),
-            Record::Io(io, payload) => {
-                let resident = self.threads.take_resident(tid);
-                let Some(worker) = self.threads.worker(tid) else {
-                    return;
-                };
-                let process = self.processes.entry(tgid).or_default();
-                if io.header.op == wire::OP_MARK {
-                    process.has_served = true;
-                    let writer = Writer {
-                        tgid,
-                        tid,
-                        now,
-                        resident,
-                    };
-                    let len = u64::try_from(io.ret).unwrap_or(0);
-                    self.marks
-                        .wrote(payload.beginning(), len, writer, worker, &mut self.ledger);
-                    self.threads.explain_first_act(tid, &mut self.ledger);
-                    return;
-                }
-                let whole = process.whole_from.is_none_or(|from| now >= from);
-                process.has_served |= self.connections.io(
-                    &io,
-                    &payload,
-                    connections::Process { whole, resident },
-                    worker,
-                    &mut self.ledger,
-                    &mut self.directives,
-                );
-                self.threads.explain_first_act(tid, &mut self.ledger);
-            }
+            Record::Io(io, payload) => self.io(&io, &payload),
             Record::Wait(_) => {
                 if let Some(worker) = self.threads.worker(tid) {
                     worker.idles();
@@ -326,8 +320,62 @@ impl Pipeline {
                     tgid.0
                 ));
             }
-            Record::Free(_) => {}
+            Record::Fault(_) | Record::Free(_) => {}
         }
+    }
+
+    fn fault(&mut self, fault: &Fault) {
+        let header = &fault.header;
+        let (tgid, tid) = (Tgid(header.tgid), Tid(header.tid));
+        let (place, asks) = self.spaces.place(fault);
+        if asks {
+            self.directives.push(Directive::Read(tgid));
+        }
+        let now = count(header);
+        let kernel_mode = header.flags & wire::FAULT_KERNEL != 0;
+        if self.threads.hold(tgid, tid, now, kernel_mode, place) {
+            return;
+        }
+        self.threads.observe(tgid, tid, now, &mut self.ledger);
+        let process = self.processes.get(&tgid);
+        self.threads
+            .attempt(tid, now, kernel_mode, place, &mut self.ledger, |owner| {
+                reason(owner, process)
+            });
+    }
+
+    fn io(&mut self, io: &Io, payload: &Payload<'_>) {
+        let header = &io.header;
+        let (tgid, tid) = (Tgid(header.tgid), Tid(header.tid));
+        let now = Nanos(header.time_ns);
+        let resident = self.threads.take_resident(tid);
+        let Some(worker) = self.threads.worker(tid) else {
+            return;
+        };
+        let process = self.processes.entry(tgid).or_default();
+        if header.op == wire::OP_MARK {
+            process.has_served = true;
+            let writer = Writer {
+                tgid,
+                tid,
+                now,
+                resident,
+            };
+            let len = u64::try_from(io.ret).unwrap_or(0);
+            self.marks
+                .wrote(payload.beginning(), len, writer, worker, &mut self.ledger);
+        } else {
+            let whole = process.whole_from.is_none_or(|from| now >= from);
+            process.has_served |= self.connections.io(
+                io,
+                payload,
+                connections::Process { whole, resident },
+                worker,
+                &mut self.ledger,
+                &mut self.directives,
+            );
+        }
+        self.threads.explain_first_act(tid, &mut self.ledger);
     }
 
     fn forked(&mut self, fork: &Fork) {
@@ -341,6 +389,7 @@ impl Pipeline {
         }
         if parent != child {
             self.connections.forked(parent, child);
+            self.spaces.forked(parent, child);
             let brk = self.processes.get(&parent).and_then(|p| p.brk);
             self.processes.insert(
                 child,
@@ -351,6 +400,7 @@ impl Pipeline {
                 },
             );
         }
+        self.spaces.stack(child, fork.child_sp);
         self.threads.born(child, Tid(fork.child_tid), &mut self.ledger);
     }
 
@@ -360,6 +410,7 @@ impl Pipeline {
         let at = Nanos(exec.header.time_ns);
         self.connections.remove_process(tgid, at, &mut self.ledger);
         self.marks.remove_process(tgid, at, &mut self.ledger);
+        self.spaces.remove_process(tgid);
         self.threads.begin_anew(Tid(exec.header.tid), &mut self.ledger);
         let comm = String::from_utf8_lossy(&exec.comm);
         self.find(tgid, comm.trim_end_matches('\0'));
@@ -387,11 +438,13 @@ impl Pipeline {
         self.threads.remove_process(tgid, &mut self.ledger);
         self.connections.remove_process(tgid, at, &mut self.ledger);
         self.marks.remove_process(tgid, at, &mut self.ledger);
+        self.spaces.remove_process(tgid);
         self.ledger.forget_process(tgid);
         self.processes.remove(&tgid);
     }
 
     fn address_space(&mut self, mm: &Mm) {
+        self.spaces.call(mm);
         let process = self.processes.entry(Tgid(mm.header.tgid)).or_default();
         let old_brk = process.brk;
         if mm.header.op == wire::MM_BRK {
@@ -427,11 +480,6 @@ fn count(header: &Header) -> FaultCount {
     }
 }
 
-/// Of a fault.
-fn is_kernel_mode(header: &Header) -> bool {
-    header.flags & wire::FAULT_KERNEL != 0
-}
-
 /// Faults of a process that was born in this run and has not read a request yet are its start-up, whatever else its
 /// threads do.
 fn reason(owner: Owner, process: Option<&Process>) -> Owner {
@@ -448,11 +496,15 @@ fn reason(owner: Owner, process: Option<&Process>) -> Owner {
     }
 }
 
+/// Addresses from here on are negative error numbers (`MAX_ERRNO`, include/linux/err.h).
+fn is_error(result: i64) -> bool {
+    const MAX_ERRNO: i64 = 4095;
+    (-MAX_ERRNO..0).contains(&result)
+}
+
 /// Adds one call, if it succeeded.
 fn count_call(space: &mut Space, mm: &Mm, old_brk: Option<u64>) {
-    /// Addresses from here on are negative error numbers (`MAX_ERRNO`, include/linux/err.h).
-    const MAX_ERRNO: i64 = 4095;
-    if (-MAX_ERRNO..0).contains(&mm.ret) {
+    if is_error(mm.ret) {
         return;
     }
     let bytes = |length: u64| length.div_ceil(PAGE) * PAGE;

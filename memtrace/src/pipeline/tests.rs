@@ -8,7 +8,7 @@ use memtrace_common::{
 use proptest::prelude::*;
 use zerocopy::IntoBytes as _;
 
-use super::{Config, Directive, Outcome, Pipeline};
+use super::{Config, Directive, Outcome, PAGE, Pipeline};
 use crate::{
     event::{Event, Notice, Socket},
     ledger::entry::{Lost, Request},
@@ -17,6 +17,7 @@ use crate::{
 mod lives;
 mod marks;
 mod memory;
+mod regions;
 
 const P: u32 = 100;
 
@@ -60,6 +61,7 @@ impl Kernel {
             tgid: Tgid(P),
             tid: Tid(tid),
             count,
+            sp: None,
         });
     }
 
@@ -83,15 +85,27 @@ impl Kernel {
     }
 
     fn attempt(&mut self, tid: u32, flags: u8) {
+        self.attempt_at(tid, flags, 0x7000);
+    }
+
+    fn attempt_at(&mut self, tid: u32, flags: u8, address: u64) {
         let header = Header {
             flags,
             ..self.header(tid, wire::KIND_FAULT)
         };
         self.record(Record::Fault(Fault {
             header,
-            address: 0x7000,
+            address,
             ip: 0x4000,
         }));
+    }
+
+    fn call(&mut self, tid: u32, op: u8, ret: i64, args: [u64; 6]) {
+        let header = Header {
+            op,
+            ..self.header(tid, wire::KIND_MM)
+        };
+        self.record(Record::Mm(Mm { header, ret, args }));
     }
 
     fn count(&mut self, tid: u32) -> &mut FaultCount {
@@ -542,13 +556,7 @@ fn address_space_calls_are_on_the_request_and_failures_are_not() {
     k.thread(1, FaultCount::default());
     k.accept(1, 5);
     k.request(1, 5, "/");
-    let mut call = |op: u8, ret: i64, args: [u64; 6]| {
-        let header = Header {
-            op,
-            ..k.header(1, wire::KIND_MM)
-        };
-        k.record(Record::Mm(Mm { header, ret, args }));
-    };
+    let mut call = |op: u8, ret: i64, args: [u64; 6]| k.call(1, op, ret, args);
     call(wire::MM_MMAP, 0x7f00_0000_0000, [0, 5000, 3, 0x22, u64::MAX, 0]);
     call(wire::MM_MMAP, -12, [0, 5000, 3, 0x22, u64::MAX, 0]);
     call(wire::MM_MUNMAP, 0, [0x7f00_0000_0000, 4096, 0, 0, 0, 0]);
@@ -606,7 +614,16 @@ enum Step {
     Minor(bool),
     Major,
     Fail,
+    /// At this page, with these `FAULT_` bits.
+    At(u8, u8),
+    /// These pages, with this protection and these flags.
+    Map(u8, u8, u8, u8),
+    Unmap(u8, u8),
     Unseen(u8),
+}
+
+fn address(page: u8) -> u64 {
+    0x7000_0000 + u64::from(page) * PAGE
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -619,6 +636,15 @@ fn step() -> impl Strategy<Value = Step> {
         any::<bool>().prop_map(Step::Minor),
         Just(Step::Major),
         Just(Step::Fail),
+        (0_u8..16, 0_u8..16).prop_map(|(page, flags)| Step::At(page, flags)),
+        (
+            0_u8..16,
+            1_u8..8,
+            0_u8..8,
+            prop::sample::select(vec![0x21, 0x22, 1, 2])
+        )
+            .prop_map(|(page, pages, prot, flags)| Step::Map(page, pages, prot, flags)),
+        (0_u8..16, 1_u8..8).prop_map(|(page, pages)| Step::Unmap(page, pages)),
         (1_u8..9).prop_map(Step::Unseen),
     ]
 }
@@ -652,6 +678,19 @@ proptest! {
                 Step::Major => k.major(tid),
                 Step::Fail if lose => lost.fault += 1,
                 Step::Fail => k.attempt(tid, 0),
+                Step::At(page, flags) => {
+                    k.attempt_at(tid, flags, address(page));
+                    k.count(tid).minor += 1;
+                }
+                Step::Map(page, pages, prot, flags) => {
+                    let at = address(page).cast_signed();
+                    let args = [0, u64::from(pages) * PAGE, prot.into(), flags.into(), 3, 0];
+                    k.call(tid, wire::MM_MMAP, at, args);
+                }
+                Step::Unmap(page, pages) => {
+                    let args = [address(page), u64::from(pages) * PAGE, 0, 0, 0, 0];
+                    k.call(tid, wire::MM_MUNMAP, 0, args);
+                }
                 Step::Unseen(n) => k.count(tid).minor += u64::from(n),
             }
         }
@@ -662,6 +701,8 @@ proptest! {
             prop_assert_eq!(f.total, f.minor + f.major);
             prop_assert_eq!(f.total, f.user_mode + f.kernel_mode);
             prop_assert_eq!(f.total, f.attribution.direct);
+            prop_assert_eq!(Some(f.total), f.cause.as_ref().map(|c| c.values().sum()));
+            prop_assert_eq!(Some(f.total), f.region.as_ref().map(|r| r.values().sum()));
             prop_assert!(f.total <= f.in_window, "{:?}", f);
             prop_assert!(f.open_requests_max >= 1);
         }
@@ -670,6 +711,8 @@ proptest! {
         prop_assert_eq!(b.kernel_min_flt + b.kernel_maj_flt, b.observed + b.dropped + b.untraced);
         prop_assert_eq!(b.direct, requests.iter().map(|r| r.faults.total).sum::<u64>());
         prop_assert_eq!(b.unattributed, outcome.unattributed.values().sum::<u64>());
+        prop_assert_eq!(b.observed, outcome.cause.values().sum::<u64>());
+        prop_assert_eq!(b.observed, outcome.region.values().sum::<u64>());
         prop_assert_eq!(outcome.listed, requests.len() as u64);
     }
 }

@@ -9,7 +9,7 @@ use std::{collections::HashMap, mem};
 use memtrace_common::{FaultCount, Tgid, Tid};
 
 use crate::{
-    ledger::{Attempt, Ledger, Resident},
+    ledger::{Attempt, Ledger, Place, Resident},
     model::counting::{Counting, Settled},
     window::{Owner, Reason, RequestId, Worker},
 };
@@ -36,6 +36,7 @@ struct Thread {
 struct Held {
     count: FaultCount,
     kernel_mode: bool,
+    place: Place,
 }
 
 /// Attempts of one thread that are held. A thread that exits and one that execs take a handful.
@@ -105,6 +106,7 @@ impl Threads {
         tid: Tid,
         count: FaultCount,
         kernel_mode: bool,
+        place: Place,
         ledger: &mut Ledger,
         reason: impl FnOnce(Owner) -> Owner,
     ) {
@@ -113,7 +115,7 @@ impl Threads {
         };
         if thread.counting.counts(count) {
             let owner = reason(thread.worker.owner(|id| ledger.is_open(id)));
-            let attempt = ledger.attempt(thread.tgid, owner, kernel_mode);
+            let attempt = ledger.attempt(thread.tgid, owner, kernel_mode, place);
             thread.counting.attempt(count, attempt);
         }
     }
@@ -158,13 +160,24 @@ impl Threads {
     /// A process's first thread can fault after it began to exit, and then another thread that calls `execve` takes
     /// its id over and faults under it, before `sched_process_exec` says so: the new program's stack and data are
     /// written to meanwhile.
-    pub(super) fn hold(&mut self, tgid: Tgid, tid: Tid, count: FaultCount, kernel_mode: bool) -> bool {
+    pub(super) fn hold(
+        &mut self,
+        tgid: Tgid,
+        tid: Tid,
+        count: FaultCount,
+        kernel_mode: bool,
+        place: Place,
+    ) -> bool {
         if tgid.0 != tid.0 {
             return false;
         }
         match self.by_tid.get_mut(&tid) {
             Some(leader) if leader.exited && leader.held.len() < HELD_MAX => {
-                leader.held.push(Held { count, kernel_mode });
+                leader.held.push(Held {
+                    count,
+                    kernel_mode,
+                    place,
+                });
                 true
             }
             _ => false,
@@ -289,12 +302,17 @@ impl Thread {
 
     /// Books attempts that have been held.
     fn replay(&mut self, held: &[Held], ledger: &mut Ledger) {
-        for &Held { count, kernel_mode } in held {
+        for &Held {
+            count,
+            kernel_mode,
+            place,
+        } in held
+        {
             let settled = self.counting.observe(count);
             self.book(&settled, ledger);
             if self.counting.counts(count) {
                 let owner = self.worker.owner(|id| ledger.is_open(id));
-                let attempt = ledger.attempt(self.tgid, owner, kernel_mode);
+                let attempt = ledger.attempt(self.tgid, owner, kernel_mode, place);
                 self.counting.attempt(count, attempt);
             }
         }

@@ -147,7 +147,7 @@ fn the_schema_requires_every_field_and_no_other_type() {
         *null.pointer_mut(field).unwrap() = Value::Null;
         assert_eq!(
             validator.is_valid(&null),
-            nullable.contains(&name),
+            nullable.contains(&name) && !["/summary/cause", "/summary/region"].contains(&&**field),
             "null {field}"
         );
 
