@@ -161,9 +161,9 @@ fn where_calls_were_lost_proc_is_asked() {
         ..Lost::default()
     }));
     assert_eq!(k.pipeline.take_directives(), [Directive::Read(Tgid(P))]);
-    k.maps("7f0000000000-7f0000010000 rw-p 00000000 00:00 0 [heap]\n");
+    k.maps("7f0000000000-7f0000010000 rw-p 00000000 08:01 1 /app\n");
     k.write(AT);
-    assert_kinds(&k.served(), &[("zero_fill", 1)], &[("heap", 1)]);
+    assert_kinds(&k.served(), &[("cow", 1)], &[("file", 1)]);
 }
 
 #[test]
