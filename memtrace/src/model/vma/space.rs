@@ -215,7 +215,8 @@ impl AddressSpace {
                         self.regions.put(piece, vma);
                     }
                 }
-                // From 6.17 on several regions move at once, with the holes between them.
+                // From 6.17 on several regions move at once, and what their holes come to lie on stays: `remap_move` in
+                // <https://elixir.bootlin.com/linux/v6.17/source/mm/mremap.c>.
                 _ if self.lost() == 0 && !pieces.is_empty() => {}
                 _ => self.regions.lose(range),
             }

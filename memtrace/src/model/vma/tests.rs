@@ -291,6 +291,24 @@ fn a_move_of_what_is_not_known_leaves_what_a_seed_says() {
 }
 
 #[test]
+fn several_regions_move_with_their_holes() {
+    let mut space = AddressSpace::default();
+    anon(&mut space, 1, 2);
+    anon(&mut space, 4, 1);
+    space.mmap(10 * PAGE, 4 * PAGE, EXEC, PRIVATE, Backing::Anon, 0);
+    space.mremap(PAGE, 4 * PAGE, 4 * PAGE, 3, 10 * PAGE);
+    assert_eq!(
+        pages(&space),
+        [
+            (10, 12, Region::Anon),
+            (12, 13, Region::Jit),
+            (13, 14, Region::Anon)
+        ]
+    );
+    assert_eq!(space.lost(), 0);
+}
+
+#[test]
 fn sixty_thousand_regions_stay_sixty_thousand() {
     let mut space = AddressSpace::default();
     space.mmap(TIB, TIB, NONE, PRIVATE, Backing::Anon, 0);
