@@ -165,7 +165,8 @@ impl AddressSpace {
     }
 
     /// `mprotect` returned `ENOMEM`: what lies before the first hole is changed nevertheless (`do_mprotect_pkey` in
-    /// <https://elixir.bootlin.com/linux/v6.12/source/mm/mprotect.c>).
+    /// <https://elixir.bootlin.com/linux/v6.12/source/mm/mprotect.c>). Where the hole was when a seed was not yet read
+    /// cannot be known: this does not converge, leave it out before [`settle`](Self::settle).
     pub fn mprotect_to_hole(&mut self, addr: u64, len: u64, prot: u64) {
         let mut range = range(addr, len);
         let mut at = range.start;
@@ -210,7 +211,7 @@ impl AddressSpace {
         let certain = self.seed.is_none() || self.lost() > 0;
         for range in unknown {
             match &self.seed {
-                Some(seed) if !certain => {
+                Some(seed) if !certain && pieces.is_empty() => {
                     for (piece, vma) in seed.pieces(range) {
                         self.regions.put(piece, vma);
                     }
@@ -222,6 +223,17 @@ impl AddressSpace {
             }
         }
         let overwrite = certain || flags & MREMAP_FIXED != 0;
+        if let Some(seed) = &self.seed
+            && !overwrite
+        {
+            // What is there came later than the calls before this one, which may have changed it.
+            let fresh = if stays { old_len } else { 0 };
+            for (there, _) in self.regions.pieces(to.start + fresh..to.end) {
+                for (piece, vma) in seed.pieces(there) {
+                    self.regions.put(piece, vma);
+                }
+            }
+        }
         for (behind, bytes, vma) in pieces {
             let at = to.start + behind;
             if !stays || behind >= old_len {

@@ -1,7 +1,7 @@
 //! `memtrace-maps`: random calls that change a process's map, made in this one.
 //!
-//! Owns which calls are made, and that nothing else changes the map between two readings of it. Prints one JSON
-//! object: the map before, each call with its arguments and what it returned, the map after.
+//! Owns which calls are made, and that nothing else changes the map between readings of it. Prints one JSON
+//! object: the map before, half-way and after, and each call with its arguments and what it returned.
 
 mod own;
 
@@ -33,6 +33,7 @@ struct Report<'a> {
     memfd: &'a str,
     brk: u64,
     before: &'a str,
+    half_way: &'a str,
     calls: &'a [Call],
     after: &'a str,
 }
@@ -54,15 +55,19 @@ fn main() -> anyhow::Result<()> {
     let (file_path, memfd_path) = (name(&file)?, name(&memfd)?);
     let area = Area::reserve(PAGES * PAGE).context("a range to work in")?;
     let mut maps = File::open("/proc/self/maps").context("/proc/self/maps")?;
-    let (mut before, mut after) = (room(), room());
+    let (mut before, mut half_way, mut after) = (room(), room(), room());
     let mut calls = Vec::with_capacity(args.calls);
     own::touch_the_stack(32);
     let brk = own::brk(0);
     let mut random = Random(args.seed);
 
-    // From here to the second reading nothing is allocated.
+    // From here to the last reading nothing is allocated.
     maps.read_to_string(&mut before)?;
-    for _ in 0..args.calls {
+    for n in 0..args.calls {
+        if n == args.calls / 2 {
+            maps.rewind()?;
+            maps.read_to_string(&mut half_way)?;
+        }
         let fds = (file.as_raw_fd(), memfd.as_raw_fd());
         calls.push(Area::perform(&wish(&mut random, &area, fds, brk)));
     }
@@ -75,6 +80,7 @@ fn main() -> anyhow::Result<()> {
         memfd: &memfd_path,
         brk,
         before: &before,
+        half_way: &half_way,
         calls: &calls,
         after: &after,
     };

@@ -144,8 +144,16 @@ proptest! {
     }
 
     #[test]
-    fn any_numbers_are_taken(calls in vec((0..9_u8, any::<[u64; 5]>(), any::<[u8; 5]>()), 0..60)) {
+    fn any_numbers_are_taken(
+        calls in vec((0..9_u8, any::<[u64; 5]>(), any::<[u8; 5]>()), 0..60),
+        is_seeded: bool,
+    ) {
         let mut space = AddressSpace::default();
+        if is_seeded {
+            let text = b"1000-fffffffff000 rw-p 00000000 00:00 0 \nffffffff00000000-fffffffffffff000 r--s 00001000 00:00 0 /a\n";
+            let seeded = space.seed(text, &mut Files::default(), None);
+            prop_assert_eq!(seeded.lines, 2);
+        }
         for (call, numbers, shifts) in calls {
             // Small numbers and the very largest are where arithmetic goes wrong.
             let mut shifted = numbers.into_iter().zip(shifts).map(|(number, by)| match by % 3 {
