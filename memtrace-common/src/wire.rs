@@ -134,6 +134,9 @@ pub const MM_MPROTECT: u8 = 5;
 /// `madvise`
 pub const MM_MADVISE: u8 = 6;
 
+/// `prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, …)`: a name for memory, which `/proc/PID/maps` shows.
+pub const MM_NAME: u8 = 7;
+
 /// An address-space call.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]

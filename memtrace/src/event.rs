@@ -67,6 +67,17 @@ pub enum Notice {
         /// With `MAP_SHARED`.
         shared: bool,
     },
+    /// A program gave a name to some of its memory.
+    Named {
+        /// The process.
+        tgid: Tgid,
+        /// The first address.
+        start: u64,
+        /// Bytes.
+        len: u64,
+        /// The name, as `/proc/PID/maps` has it.
+        name: Vec<u8>,
+    },
     /// All threads of a process have been told of: what it does from this time on is traced whole. A request that
     /// began earlier was in flight.
     Seeded {

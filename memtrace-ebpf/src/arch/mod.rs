@@ -17,6 +17,7 @@ pub(crate) enum Call {
     Brk,
     Mprotect,
     Madvise,
+    Name,
     Accept,
     Listen,
     Socket,

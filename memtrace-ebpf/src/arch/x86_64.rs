@@ -29,6 +29,7 @@ pub(crate) static AT_EXIT: Table = table(&[
     (47, Call::Recvmsg),
     (50, Call::Listen),
     (72, Call::Fcntl),
+    (157, Call::Name), // prctl
     (275, Call::Splice),
     (288, Call::Accept), // accept4
     (292, Call::Dup),    // dup3

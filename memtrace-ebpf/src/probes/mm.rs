@@ -4,10 +4,20 @@
 
 use memtrace_common::{
     map::Family,
-    wire::{KIND_MM, MM_MUNMAP, Mm},
+    wire::{KIND_MM, MM_MUNMAP, MM_NAME, Mm},
 };
 
 use crate::{emit, probes::syscall::Registers, target::Target};
+
+/// `prctl`, which is about memory if its first two arguments say so.
+#[inline(always)]
+pub(crate) fn named(me: Target, regs: Registers, ret: i64) {
+    const PR_SET_VMA: u64 = 0x53_56_4d_41;
+    const PR_SET_VMA_ANON_NAME: u64 = 0;
+    if ret == 0 && regs.argument(0) == PR_SET_VMA && regs.argument(1) == PR_SET_VMA_ANON_NAME {
+        returned(me, MM_NAME, regs, ret);
+    }
+}
 
 /// One that is bound to fail (`EINVAL`, `__do_munmap` in mm/mmap.c) is left out.
 #[inline(always)]

@@ -8,6 +8,7 @@ use memtrace_common::{
     map::{Family, TARGET_FOREIGN},
     wire::{
         KIND_FOREIGN, KIND_URING, KIND_WAIT, MM_BRK, MM_MADVISE, MM_MMAP, MM_MPROTECT, MM_MREMAP, MM_MUNMAP,
+        MM_NAME,
     },
 };
 
@@ -89,7 +90,9 @@ pub(crate) fn exit(ctx: &RawTracePointContext) {
         return;
     }
     let ret: i64 = ctx.arg(1);
-    if let Some(op) = address_space(call) {
+    if call == Call::Name as u8 {
+        mm::named(me, regs, ret);
+    } else if let Some(op) = address_space(call) {
         mm::returned(me, op, regs, ret);
     } else if call == Call::IoUringSetup as u8 {
         if ret >= 0 {
@@ -126,13 +129,13 @@ fn lookup(table: &'static Table, number: u64) -> u8 {
 #[inline(always)]
 fn address_space(call: u8) -> Option<u8> {
     const FIRST: u8 = Call::Mmap as u8;
-    const LAST: u8 = Call::Madvise as u8;
+    const LAST: u8 = Call::Name as u8;
     const _: () = {
         // `Call` begins with these, in the order of the wire's constants.
         assert!(MM_MMAP == Call::Mmap as u8 && MM_MMAP == 1);
         assert!(MM_MUNMAP == Call::Munmap as u8 && MM_MREMAP == Call::Mremap as u8);
         assert!(MM_BRK == Call::Brk as u8 && MM_MPROTECT == Call::Mprotect as u8);
-        assert!(MM_MADVISE == Call::Madvise as u8);
+        assert!(MM_MADVISE == Call::Madvise as u8 && MM_NAME == Call::Name as u8);
     };
     (FIRST..=LAST).contains(&call).then_some(call)
 }

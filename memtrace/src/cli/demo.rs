@@ -185,14 +185,15 @@ fn prose(text: &str) -> String {
     let width = terminal::stdout_width().map_or(PROSE_MOST, |width| width.min(PROSE_MOST));
     let mut wrapped = String::new();
     for line in text.lines() {
-        let indent = if line.starts_with(|c: char| c.is_ascii_digit()) {
-            "   "
+        let number = line.bytes().take_while(u8::is_ascii_digit).count();
+        let indent = if number > 0 {
+            " ".repeat(number + 2)
         } else {
-            ""
+            String::new()
         };
         wrapped.push_str(&textwrap::fill(
             line,
-            textwrap::Options::new(width).subsequent_indent(indent),
+            textwrap::Options::new(width).subsequent_indent(&indent),
         ));
         wrapped.push('\n');
     }

@@ -3,7 +3,7 @@
 //! Owns the sentences. Each rests on the request's own entry or on the run's books; one whose figure is zero or not
 //! known is left out. Must not know how wide a screen is: a line is a paragraph.
 
-use std::{cmp::Reverse, fmt::Write as _};
+use std::{cmp::Reverse, collections::BTreeMap, fmt::Write as _};
 
 use super::{BUTTON, api};
 use crate::{
@@ -34,7 +34,10 @@ pub fn story(request: &Request, summary: &Summary) -> String {
         Some(faults(&request.faults)),
         modes(&request.faults),
         speed(&request.faults),
+        causes(&request.faults),
+        regions(&request.faults),
         space(&request.space, &request.faults),
+        frames(request),
         resident(request),
         Some(window(&request.faults)),
         books(request, summary),
@@ -115,7 +118,7 @@ fn faults(faults: &Faults) -> String {
         n => format!("{} times", count(n)),
     };
     let mut said = format!(
-        "Meanwhile it touched memory that had no page behind it yet {times}, and the kernel had to put one there: {}. \
+        "Meanwhile it touched memory that was not ready for that {times}, and the kernel had to see to it: {}. \
          At 4 KiB a page that is {} KiB.",
         counted(total, "page fault"),
         count(kib(total))
@@ -190,6 +193,79 @@ fn speed(faults: &Faults) -> Option<String> {
     };
     let said: Vec<String> = [minor, major].into_iter().flatten().collect();
     (!said.is_empty()).then(|| said.join(" "))
+}
+
+/// The parts of a whole, the most first, as `word`s have them.
+fn parts(sums: &BTreeMap<&'static str, u64>, word: impl Fn(&str) -> &'static str) -> Option<String> {
+    let mut sums: Vec<_> = sums.iter().filter(|(_, n)| **n > 0).collect();
+    sums.sort_by_key(|(name, n)| (Reverse(**n), **name));
+    let parts: Vec<String> = sums
+        .into_iter()
+        .map(|(name, &n)| format!("{} {} ({name})", count(n), word(name)))
+        .collect();
+    match parts.as_slice() {
+        [] => None,
+        [one] => Some(one.clone()),
+        [first @ .., last] => Some(format!("{} and {last}", first.join(", "))),
+    }
+}
+
+fn causes(faults: &Faults) -> Option<String> {
+    let parts = parts(faults.cause.as_ref()?, |cause| match cause {
+        "zero_fill" => "for new memory, which the kernel filled with zeros",
+        "zero_page_read" => "for new memory that was read before it was written",
+        "cow" => "for a copy of a page that was shared until it was written",
+        "file_map" => "for a page of a file that was in memory already",
+        "file_read" => "for a page of a file that had to be read",
+        "swap_in" => "for memory that had been swapped out",
+        "write_protect" => "for the first write to a shared page",
+        _ => "for something else",
+    })?;
+    Some(format!("What for: {parts}."))
+}
+
+fn regions(faults: &Faults) -> Option<String> {
+    let parts = parts(faults.region.as_ref()?, |region| match region {
+        "heap" => "in the heap that brk(2) grows",
+        "anon" => "in memory that the app or its C library mapped",
+        "stack" => "on a thread's stack",
+        "file" => "in mapped files",
+        "jit" => "in memory that may hold code made at run time",
+        "shmem" => "in shared memory",
+        "vdso" => "in the kernel's own page",
+        _ => "where nothing is known to be mapped",
+    })?;
+    let most = faults.files.as_ref().and_then(|files| files.first());
+    let file = most.map_or(String::new(), |file| {
+        format!(
+            " The file with the most is {}: {}.",
+            file.path,
+            count(file.faults)
+        )
+    });
+    Some(format!("Where: {parts}.{file}"))
+}
+
+fn frames(request: &Request) -> Option<String> {
+    let frames = request.frames.as_ref().filter(|frames| frames.allocated > 0)?;
+    let mut said = format!(
+        "The kernel handed out {} meanwhile: {} for memory, {} for the tables that lead to it, {} for itself.",
+        counted(frames.allocated, "page frame"),
+        count(frames.user),
+        count(frames.page_table),
+        count(frames.kernel)
+    );
+    if frames.huge > 0 {
+        let _ = write!(
+            said,
+            " {} of 2 MiB each, which takes 512 frames and one fault.",
+            counted(frames.huge, "allocation")
+        );
+    }
+    if frames.freed > 0 {
+        let _ = write!(said, " It took {} back.", count(frames.freed));
+    }
+    Some(said)
 }
 
 fn space(space: &Space, faults: &Faults) -> Option<String> {

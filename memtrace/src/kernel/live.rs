@@ -13,7 +13,7 @@ use memtrace_common::{
     FaultCount, Fd, Nanos, Tgid, Tid,
     decode::Record,
     map::{ROLE_INBOUND, ROLE_OUTBOUND},
-    wire::{MM_MMAP, Mm, OP_ACCEPT, OP_CLOSE, OP_LISTEN, OP_RECV_FD, OP_SOCKET},
+    wire::{MM_MMAP, MM_NAME, Mm, OP_ACCEPT, OP_CLOSE, OP_LISTEN, OP_RECV_FD, OP_SOCKET},
 };
 use rustix::time::{ClockId, clock_gettime};
 
@@ -154,9 +154,9 @@ impl Live {
                 sockets.push((tgid, fd, socket));
             }
             if let Record::Mm(mm) = &record
-                && let Some(mapped) = mapped(mm)
+                && let Some(notice) = mapped(mm).or_else(|| named(mm))
             {
-                sink(Event::Notice(mapped));
+                sink(Event::Notice(notice));
             }
             if let Record::Exec(exec) = &record
                 && !running.contains(&Tgid(exec.header.tgid))
@@ -376,6 +376,23 @@ fn mapped(mm: &Mm) -> Option<Notice> {
         start,
         path: procfs::mapped(tgid, start..end)?,
         shared: flags & MAP_SHARED != 0,
+    })
+}
+
+/// Which name memory was given: the kernel has it by now, and the program's copy may be gone.
+fn named(mm: &Mm) -> Option<Notice> {
+    let [_, _, start, len, ..] = mm.args;
+    if mm.header.op != MM_NAME {
+        return None;
+    }
+    let tgid = Tgid(mm.header.tgid);
+    let end = start.checked_add(len)?;
+    let name = procfs::mapped(tgid, start..end)?;
+    Some(Notice::Named {
+        tgid,
+        start,
+        len,
+        name,
     })
 }
 

@@ -54,8 +54,7 @@ impl Backing {
             b"" => Self::Anon,
             b"[heap]" => Self::Heap,
             b"[vdso]" => Self::Vdso,
-            // glibc says so where the tunable `glibc.mem.decorate_maps` is set.
-            _ if begins(b"[stack") || begins(b"[anon: glibc: pthread stack") => Self::Stack,
+            _ if begins(b"[stack") || is_stack_name(name) => Self::Stack,
             _ if begins(b"[anon:") => Self::Anon,
             _ if begins(b"[anon_shmem:") => Self::Shmem(None),
             _ if begins(b"[") => Self::Special,
@@ -90,6 +89,12 @@ impl Backing {
     pub fn has_offset(self) -> bool {
         matches!(self, Self::File(_) | Self::Shmem(_))
     }
+}
+
+/// Whether a name that a program gave to anonymous memory says that it is a thread's stack: glibc's does, where the
+/// tunable `glibc.mem.decorate_maps` is set.
+fn is_stack_name(name: &[u8]) -> bool {
+    name.starts_with(b"[anon: glibc: pthread stack")
 }
 
 /// `/SYSV`, the key in eight digits, ` (deleted)`: `newseg` in

@@ -232,6 +232,12 @@ impl Pipeline {
                 let brk = self.processes.get(&tgid).and_then(|p| p.brk);
                 self.spaces.seed(tgid, &text, brk, time);
             }
+            Notice::Named {
+                tgid,
+                start,
+                len,
+                name,
+            } => self.spaces.named(tgid, start, len, &name),
             Notice::Mapped {
                 tgid,
                 start,

@@ -68,6 +68,13 @@ impl Spaces {
         self.next = Some((tgid, start, backing));
     }
 
+    /// A name was given to memory.
+    pub(super) fn named(&mut self, tgid: Tgid, start: u64, len: u64, name: &[u8]) {
+        if let Some(space) = self.by_process.get_mut(&tgid) {
+            space.regions.name(start, len, name);
+        }
+    }
+
     /// An address-space call.
     pub(super) fn call(&mut self, mm: &Mm) {
         const MAP_SHARED: u64 = 1;

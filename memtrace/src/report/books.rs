@@ -3,9 +3,10 @@
 //! Owns the sentences. Must not know how wide the screen is: a string is a paragraph.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::figure::{count, counted, duration};
+use super::figure::{count, counted, duration, share};
 use crate::ledger::entry::{Books, Lost, Summary};
 
 /// How many requests there were, of which process, and how long it took.
@@ -81,6 +82,29 @@ pub(super) fn books(summary: &Summary) -> Vec<String> {
         ));
     }
     said
+}
+
+/// What the faults were for, and where, the most first.
+pub(super) fn kinds(summary: &Summary) -> Option<String> {
+    let observed = summary.books.observed;
+    let list = |sums: &BTreeMap<&'static str, u64>| {
+        let mut sums: Vec<_> = sums.iter().filter(|(_, faults)| **faults > 0).collect();
+        sums.sort_by_key(|(name, faults)| (Reverse(**faults), **name));
+        let parts: Vec<String> = sums
+            .into_iter()
+            .map(|(name, &faults)| {
+                format!(
+                    "{} {} ({})",
+                    name.replace('_', " "),
+                    count(faults),
+                    share(faults, observed)
+                )
+            })
+            .collect();
+        parts.join(", ")
+    };
+    let (causes, regions) = (list(&summary.cause), list(&summary.region));
+    (!causes.is_empty()).then(|| format!("What for: {causes}. Where: {regions}."))
 }
 
 /// Memtrace's side of the books, `a on requests + b elsewhere …`.

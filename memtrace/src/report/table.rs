@@ -122,6 +122,9 @@ impl Table {
         for text in books::books(summary) {
             self.paragraph(&text, if alarm { ALARM } else { Style::new() }, out);
         }
+        if let Some(text) = books::kinds(summary) {
+            self.paragraph(&text, Style::new(), out);
+        }
         for note in &summary.notes {
             self.paragraph(&format!("Note: {note}"), Style::new(), out);
         }

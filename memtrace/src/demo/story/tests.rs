@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    ledger::entry::{Attribution, Books, Lost, Rss},
+    ledger::entry::{Attribution, Books, FileFaults, Frames, Lost, Rss},
     report::sample,
 };
 
@@ -28,6 +28,20 @@ fn typical() -> Request {
         ..request.faults
     };
     request.space.mprotect_calls = 1_769;
+    request.faults.cause = Some([("zero_fill", 1_920), ("file_map", 2), ("cow", 0)].into());
+    request.faults.region = Some([("anon", 1_800), ("heap", 120), ("file", 2), ("jit", 0)].into());
+    request.faults.files = Some(vec![FileFaults {
+        path: "/usr/lib/libc.so.6".to_owned(),
+        faults: 2,
+    }]);
+    request.frames = Some(Frames {
+        allocated: 1_930,
+        freed: 3,
+        user: 1_920,
+        page_table: 4,
+        kernel: 6,
+        huge: 0,
+    });
     request
 }
 

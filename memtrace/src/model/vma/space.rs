@@ -9,7 +9,7 @@
 use std::ops::Range;
 
 use super::{
-    Backing, Files, PAGE, Prot, Vma,
+    Backing, Files, PAGE, Prot, Vma, is_stack_name,
     regions::{Regions, continues},
 };
 use crate::model::maps;
@@ -281,6 +281,19 @@ impl AddressSpace {
             self.regions.put(old..new, vma);
         } else {
             self.regions.clear(new..old);
+        }
+    }
+
+    /// `prctl(PR_SET_VMA_ANON_NAME)` succeeded, and `/proc/PID/maps` shows this name there now.
+    pub fn name(&mut self, addr: u64, len: u64, name: &[u8]) {
+        if !is_stack_name(name) {
+            return;
+        }
+        for (piece, vma) in self.regions.pieces(range(addr, len)) {
+            if vma.backing == Backing::Anon {
+                let backing = Backing::Stack;
+                self.regions.put(piece, Vma { backing, ..vma });
+            }
         }
     }
 

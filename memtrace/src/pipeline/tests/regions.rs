@@ -121,6 +121,26 @@ fn a_threads_stack_is_where_its_stack_pointer_is() {
 }
 
 #[test]
+fn a_stack_that_is_named_one_is_one() {
+    let mut k = Kernel::serving();
+    k.mmap(AT, ANON);
+    for (start, name) in [
+        (AT, "[anon: glibc: pthread stack: 77]"),
+        (AT + PAGE, "[anon:arena]"),
+    ] {
+        k.notice(Notice::Named {
+            tgid: Tgid(P),
+            start,
+            len: PAGE,
+            name: name.as_bytes().to_vec(),
+        });
+    }
+    k.write(AT);
+    k.write(AT + PAGE);
+    assert_kinds(&k.served(), &[("zero_fill", 2)], &[("anon", 1), ("stack", 1)]);
+}
+
+#[test]
 fn memory_that_may_run_is_jit() {
     let mut k = Kernel::serving();
     k.mmap(AT, ANON);
