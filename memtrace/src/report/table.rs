@@ -3,6 +3,8 @@
 //! Owns the columns and what is pointed out. Must not know a terminal: width, colour and the time of day are
 //! given. Whatever a client sent is escaped before it gets here into a cell.
 
+use std::collections::BTreeMap;
+
 use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -11,7 +13,7 @@ use super::books;
 use super::columns::{Cell, Column, Columns, Kind};
 use super::figure::{bytes_changed, count, duration, share};
 use super::printable::escaped;
-use crate::ledger::entry::{Request, Route, Summary};
+use crate::ledger::entry::{Faults, Request, Route, Summary};
 
 /// Narrower terminals than this are served as if they were this wide.
 pub const WIDTH_LEAST: usize = 20;
@@ -73,7 +75,8 @@ pub(super) struct Table {
 #[derive(Debug)]
 struct Live {
     columns: Columns,
-    rss: bool,
+    /// Faults are timed.
+    timed: bool,
 }
 
 impl Table {
@@ -91,7 +94,7 @@ impl Table {
         self.cut_short |= !request.complete;
         let options = &self.options;
         let live = self.live.get_or_insert_with(|| {
-            let live = Live::new(options, request.rss.is_some());
+            let live = Live::new(options, request.faults.time_ns.is_some());
             push_line(out, &live.columns.head(HEAD));
             live
         });
@@ -204,7 +207,7 @@ impl Table {
 }
 
 impl Live {
-    fn new(options: &TableOptions, rss: bool) -> Self {
+    fn new(options: &TableOptions, timed: bool) -> Self {
         let request = if options.width.is_some() {
             REQUEST_MOST
         } else {
@@ -232,12 +235,17 @@ impl Live {
             column("KERNEL", 6, Kind::Spare(4)),
             column("IN WINDOW", 9, Kind::Spare(7)),
         ];
-        if rss {
-            columns.push(column("RSS", 9, Kind::Spare(6)));
+        columns.push(column("RSS", 9, Kind::Spare(6)));
+        if timed {
+            columns.push(column("IN FAULTS", 11, Kind::Spare(5)));
         }
+        columns.push(Column {
+            right: false,
+            ..column("MOSTLY", 15, Kind::Spare(9))
+        });
         Self {
             columns: Columns::new(columns, options.width, options.colour),
-            rss,
+            timed,
         }
     }
 
@@ -256,14 +264,18 @@ impl Live {
             Cell::new(share(faults.kernel_mode, faults.total)),
             Cell::new(count(faults.in_window)).styled(true, FAINT),
         ];
-        if self.rss {
-            cells.push(Cell::new(
-                request
-                    .rss
-                    .as_ref()
-                    .map_or("-".to_owned(), |rss| bytes_changed(rss.delta)),
-            ));
+        cells.push(Cell::new(
+            request
+                .rss
+                .as_ref()
+                .map_or("-".to_owned(), |rss| bytes_changed(rss.delta)),
+        ));
+        if self.timed {
+            let inside = faults.time_ns.unwrap_or(0);
+            let share = share(inside, request.duration_ns);
+            cells.push(Cell::new(format!("{} {share:>3}", duration(inside))));
         }
+        cells.push(Cell::new(mostly(faults)).styled(true, FAINT));
         self.columns.line(cells)
     }
 }
@@ -296,6 +308,21 @@ fn route_cells(route: &Route, rss: bool, causal: bool) -> Vec<Cell> {
         cells.push(Cell::new(not_direct));
     }
     cells
+}
+
+/// The cause and the region of the most faults: `zero fill, anon`.
+fn mostly(faults: &Faults) -> String {
+    let most = |sums: &Option<BTreeMap<&'static str, u64>>| {
+        // Of equals the first by name.
+        let sums = sums.iter().flatten().rev();
+        sums.max_by_key(|(_, n)| **n)
+            .filter(|(_, n)| **n > 0)
+            .map(|(name, _)| name.replace('_', " "))
+    };
+    match (most(&faults.cause), most(&faults.region)) {
+        (Some(cause), Some(region)) => format!("{cause}, {region}"),
+        _ => String::new(),
+    }
 }
 
 /// `METHOD PATH`, with `?` for what was never seen, and paths in one line under another.
