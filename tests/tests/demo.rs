@@ -87,13 +87,16 @@ fn the_story_agrees_with_the_table_and_the_books() {
             format_args!("not all of {route} are whole"),
         );
     }
+    // Figures end where their headings do.
+    let heads = run
+        .stdout
+        .lines()
+        .find(|line| line.starts_with("TIME "))
+        .unwrap_or_default();
+    let end = heads.find(" FAULTS ").map_or(0, |at| at + " FAULTS".len());
     let faults_of = |line: &&str| {
-        numbers(&line[40..])
-            .iter()
-            .rev()
-            .nth(3)
-            .copied()
-            .unwrap_or_default()
+        let line: String = line.chars().take(end).collect();
+        numbers(&line).last().copied().unwrap_or_default()
     };
     let mut pressed: Vec<u64> = lines("POST /saju ").iter().map(faults_of).collect();
     pressed.sort_unstable();
@@ -129,14 +132,14 @@ fn the_story_agrees_with_the_table_and_the_books() {
     );
 
     // The request: it is the median, and its parts add up.
-    let total = number(&run, &text, "had to put one there: ", " page faults.");
+    let total = number(&run, &text, "had to see to it: ", " page faults.");
     run.assert(
         pressed.get(5) == Some(&total),
         format_args!("{total} is not the median of {pressed:?}"),
     );
-    let kib = number(&run, &text, "At 4 KiB a page that is ", " KiB. 3.");
+    let kib = number(&run, &text, "At 4 KiB a page that is ", " KiB. ");
     run.assert(kib == total * 4, "pages and KiB");
-    let user = between(&run, &text, " KiB. 3. ", " were taken in user mode");
+    let user = between(&run, &text, " on that. 3. ", " were taken in user mode");
     let kernel_mode = between(
         &run,
         &text,
@@ -149,6 +152,17 @@ fn the_story_agrees_with_the_table_and_the_books() {
             .is_some_and(|(u, k)| u + k == total),
         format_args!("{user:?} and {kernel_mode:?} are not {total}"),
     );
+
+    // Its faults are each for something, and somewhere.
+    let story = text.split_once("step by step").map_or("", |(_, story)| story);
+    let story = story.replace("brk(2)", "brk");
+    for (from, to) in [("What for: ", ". 6. "), ("Where: ", ". ")] {
+        let parts = between(&run, &story, from, to);
+        run.assert(
+            parts.iter().sum::<u64>() == total,
+            format_args!("{from:?} {parts:?} are not {total}"),
+        );
+    }
 
     // What it says of the app is so: the answer went through a buffer of fresh pages, and the tree is larger.
     let answer = number(&run, &text, "parses the answer, ", " KiB of JSON");
