@@ -5,6 +5,7 @@
 #![expect(missing_docs, reason = "the fields are CONTRACT's, and mean what it says")]
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -27,9 +28,10 @@ pub struct Request {
     pub duration_ns: u64,
     pub complete: bool,
     pub faults: Faults,
-    pub frames: Option<Value>,
+    pub frames: Option<Frames>,
     pub space: Space,
-    pub rss: Option<Value>,
+    pub rss: Option<Rss>,
+    pub values: Option<BTreeMap<String, i64>>,
 }
 
 /// Its page faults.
@@ -42,11 +44,18 @@ pub struct Faults {
     pub kernel_mode: u64,
     pub cause: Option<BTreeMap<String, u64>>,
     pub region: Option<BTreeMap<String, u64>>,
-    pub files: Option<Value>,
+    pub files: Option<Vec<FileFaults>>,
     pub attribution: Attribution,
     pub in_window: u64,
     pub open_requests_max: u64,
     pub time_ns: Option<u64>,
+}
+
+/// Those in one mapped file.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct FileFaults {
+    pub path: String,
+    pub faults: u64,
 }
 
 /// How they were found to be the request's.
@@ -54,6 +63,30 @@ pub struct Faults {
 pub struct Attribution {
     pub direct: u64,
     pub causal: Option<u64>,
+}
+
+/// Its page frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Frames {
+    pub allocated: u64,
+    pub freed: u64,
+    pub user: u64,
+    pub page_table: u64,
+    pub kernel: u64,
+    pub huge: u64,
+}
+
+/// How its process's resident memory moved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Rss {
+    pub start: u64,
+    pub end: u64,
+    pub delta: i64,
+    pub anon_delta: i64,
+    pub file_delta: i64,
+    pub shmem_delta: i64,
+    pub swap_delta: i64,
+    pub error_max: u64,
 }
 
 /// Its address-space calls.
@@ -98,6 +131,7 @@ pub struct Books {
     pub dropped: u64,
     pub untraced: u64,
     pub failed: u64,
+    pub timed: Option<u64>,
     pub balanced: bool,
 }
 
@@ -243,6 +277,20 @@ impl Request {
         if let Some(region) = &faults.region {
             same("sum of region", region.values().sum(), faults.total)?;
         }
+        if let Some(frames) = &self.frames {
+            same(
+                "user + page_table + kernel",
+                frames.user + frames.page_table + frames.kernel,
+                frames.allocated,
+            )?;
+        }
+        if let Some(rss) = &self.rss {
+            same(
+                "rss.delta",
+                rss.delta,
+                rss.end.cast_signed() - rss.start.cast_signed(),
+            )?;
+        }
         if faults.in_window < direct {
             return Err(format!("in_window {} is below direct {direct}", faults.in_window));
         }
@@ -272,7 +320,7 @@ impl Books {
     }
 }
 
-fn same(what: &str, is: u64, should_be: u64) -> Result<(), String> {
+fn same<T: Copy + PartialEq + Display>(what: &str, is: T, should_be: T) -> Result<(), String> {
     if is == should_be {
         Ok(())
     } else {
@@ -293,14 +341,18 @@ mod tests {
               "write_protect":0,"other":0},
             "region":{"heap":2,"anon":58,"stack":0,"file":0,"jit":0,"shmem":0,"vdso":0,"unmapped":0},"files":null,"attribution":{"direct":60,"causal":null},"in_window":75,"open_requests_max":3,
             "time_ns":null},
-          "frames":null,"space":{"mmap_calls":1,"mmap_bytes":262_144,"munmap_calls":0,"munmap_bytes":0,"brk_calls":0,
-            "brk_bytes":0,"mremap_calls":0,"madvise_calls":0,"mprotect_calls":0},"rss":null})
+          "frames":{"allocated":64,"freed":3,"user":60,"page_table":2,"kernel":2,"huge":0},
+          "space":{"mmap_calls":1,"mmap_bytes":262_144,"munmap_calls":0,"munmap_bytes":0,"brk_calls":0,"brk_bytes":0,
+            "mremap_calls":0,"madvise_calls":0,"mprotect_calls":0},
+          "rss":{"start":81_000_000,"end":81_245_760,"delta":245_760,"anon_delta":245_760,"file_delta":0,
+            "shmem_delta":0,"swap_delta":0,"error_max":0},
+          "values":{"heapUsed":-7}})
     }
 
     fn summary() -> Value {
         json!({"type":"summary","requests":1,"other_requests":0,"elapsed_ns":10,
           "books":{"kernel_min_flt":72,"kernel_maj_flt":2,"observed":70,"direct":60,"causal":null,"unattributed":10,
-            "dropped":0,"untraced":4,"failed":9,"balanced":true},
+            "dropped":0,"untraced":4,"failed":9,"timed":null,"balanced":true},
           "unattributed":{"idle":8,"startup":2},"lost":{"fault":0,"mm":0,"io":0,"frame":0,"task":0,"ns":0},
           "target":{"pids":[4242],"comm":"node"},"command_status":null,"notes":[],"kernel":"6.18","version":"0.1.0"})
     }
@@ -324,6 +376,8 @@ mod tests {
             ("/faults/attribution/causal", json!(1), "direct + causal"),
             ("/faults/in_window", json!(59), "in_window"),
             ("/faults/open_requests_max", json!(0), "open_requests_max"),
+            ("/frames/kernel", json!(3), "user + page_table + kernel"),
+            ("/rss/end", json!(80_000_000), "rss.delta is 245760, not -1000000"),
         ] {
             let mut request = request();
             *request.pointer_mut(path).unwrap() = value;
