@@ -7,6 +7,7 @@ use std::process::Command;
 use serde::Deserialize;
 
 use crate::client::{Client, Response};
+use crate::kernel_at_least;
 use crate::process::{Finished, Running, Stream, built};
 
 /// How the server serves its connections.
@@ -60,6 +61,30 @@ impl Workload {
     }
 }
 
+/// The routes that take the pages of other kinds of memory, as far as this machine can serve them: without `/swap`
+/// where no swap is on. For one client at a time: `/cow` forks the server.
+pub fn kinds_of_memory() -> Vec<&'static str> {
+    const KINDS: [&str; 15] = [
+        "/keep?pages=",
+        "/unmap?pages=",
+        "/cow?pages=",
+        "/filemap?pages=",
+        "/filecow?pages=",
+        "/filewrite?pages=",
+        "/major?pages=",
+        "/stack?pages=",
+        "/jit?pages=",
+        "/shm?pages=",
+        "/thp?huge=",
+        "/zero-read?pages=",
+        "/mremap?pages=",
+        "/mprotect?pages=",
+        "/swap?pages=",
+    ];
+    let served = KINDS.len() - usize::from(rustix::system::sysinfo().totalswap == 0);
+    KINDS[..served].to_vec()
+}
+
 /// What the kernel counted for the serving thread while it did what a request asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub struct Counted {
@@ -103,13 +128,22 @@ impl Truth {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let n = query.rsplit('=').next().and_then(|n| n.parse().ok()).unwrap_or(0);
         match path {
-            "/none" | "/segv" | "/space" => Truth::default(),
-            "/touch" | "/brk" | "/sleep" => Truth {
+            "/none" | "/segv" | "/space" | "/unmap" => Truth::default(),
+            "/touch" | "/brk" | "/sleep" | "/keep" | "/cow" | "/filemap" | "/filecow" | "/major"
+            | "/stack" | "/jit" | "/shm" | "/thp" | "/zero-read" | "/swap" => Truth {
                 user: n,
                 ..Truth::default()
             },
             "/kernel" | "/pwrite" | "/futex" => Truth {
                 kernel: n,
+                ..Truth::default()
+            },
+            "/filewrite" | "/mremap" => Truth {
+                user: 2 * n,
+                ..Truth::default()
+            },
+            "/mprotect" => Truth {
+                user: if kernel_at_least(6, 0) { n } else { 2 * n },
                 ..Truth::default()
             },
             "/populate" => Truth {

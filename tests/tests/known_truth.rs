@@ -10,7 +10,7 @@ use memtrace_tests::client::Client;
 use memtrace_tests::memtrace::Memtrace;
 use memtrace_tests::process::Finished;
 use memtrace_tests::report::{Report, Request, Space};
-use memtrace_tests::workload::{Counted, Mode, Truth, Workload};
+use memtrace_tests::workload::{Counted, Mode, Truth, Workload, kinds_of_memory};
 use memtrace_tests::{kernel_at_least, require_root};
 
 /// The least and the most that a request cost which asked for nothing.
@@ -224,9 +224,18 @@ fn assert_server_agrees(target: &str, counted: Counted) {
 
 #[track_caller]
 fn assert_exact(mode: Mode, clients: usize, rounds: usize, ask: fn(&mut Client, &[String])) {
-    let plans: Vec<_> = (0..clients)
-        .map(|client| plan(&routes(mode), client, rounds))
-        .collect();
+    assert_routes_exact(mode, &routes(mode), clients, rounds, ask);
+}
+
+#[track_caller]
+fn assert_routes_exact(
+    mode: Mode,
+    routes: &[&str],
+    clients: usize,
+    rounds: usize,
+    ask: fn(&mut Client, &[String]),
+) {
+    let plans: Vec<_> = (0..clients).map(|client| plan(routes, client, rounds)).collect();
     let traced = Traced::drive(mode, &plans, ask);
     traced.assert_each_is_exact();
     traced.assert_untraced_is_exact();
@@ -278,6 +287,14 @@ fn eight_pipelining_clients_are_exact_with_threads() {
 #[ignore = "needs root"]
 fn eight_pipelining_clients_are_exact_in_a_loop() {
     assert_exact(Mode::Loop, 8, 15, three_in_one_write);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn each_kind_of_memory_is_exact() {
+    for mode in Mode::ALL {
+        assert_routes_exact(mode, &kinds_of_memory(), 1, 20, one_by_one);
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use memtrace_tests::client::Client;
-use memtrace_tests::workload::{Counted, Mode, Storm, Workload};
+use memtrace_tests::workload::{Counted, Mode, Storm, Truth, Workload, kinds_of_memory};
 
 /// What each route makes the kernel count, for 100 of whatever it is asked for.
 const ROUTES: [(&str, u64); 8] = [
@@ -43,6 +43,42 @@ fn each_route_takes_what_it_is_asked_for_and_none_takes_nothing() {
             }
         }
     }
+}
+
+#[test]
+fn each_kind_of_memory_takes_what_it_is_asked_for_and_none_takes_nothing() {
+    for mode in Mode::ALL {
+        let workload = Workload::start(mode);
+        let mut client = workload.client();
+        for number in [0, 1, 3, 64, 7] {
+            for route in kinds_of_memory() {
+                let target = format!("{route}{number}");
+                assert_eq!(counted(&mut client, "/none"), 0, "{mode:?}, before {target}");
+                let taken = Counted::of(&client.get(&target).expect("an answer"));
+                let major = if route.starts_with("/major") { number } else { 0 };
+                let expected = Truth::of(&target).counted();
+                assert_eq!(taken.total(), expected, "{mode:?}, {target}: {taken:?}");
+                // What is swapped out may be read from a disk or found in a cache.
+                assert!(
+                    taken.majflt == major || route.starts_with("/swap"),
+                    "{mode:?}, {target}: {taken:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn where_no_swap_is_on_nothing_is_swapped_out() {
+    if rustix::system::sysinfo().totalswap > 0 {
+        return;
+    }
+    let workload = Workload::start(Mode::Loop);
+    let answer = workload.client().get("/swap?pages=1").expect("an answer");
+    assert_eq!(
+        (answer.status, &*answer.text()),
+        (501, r#"{"error":"no swap is on"}"#)
+    );
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! length that is skipped. Must not know sockets, or how work is done. It allocates nothing, so that serving a
 //! request costs no fault of its own.
 
-use std::io::{Cursor, Write};
+use std::io::{Cursor, ErrorKind, Write};
 
 use crate::memory::Counted;
 use crate::route::{Refusal, Work};
@@ -136,6 +136,9 @@ impl Connection {
             Ok(counted) => {
                 let Counted { minor, major } = counted;
                 self.fill("200 OK", format_args!(r#"{{"minflt":{minor},"majflt":{major}}}"#));
+            }
+            Err(error) if error.kind() == ErrorKind::Unsupported => {
+                self.fill("501 Not Implemented", format_args!(r#"{{"error":"{error}"}}"#));
             }
             Err(error) => {
                 let code = error.raw_os_error().unwrap_or(0);

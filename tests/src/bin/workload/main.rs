@@ -5,9 +5,12 @@
 
 mod connection;
 mod event_loop;
+mod files;
+mod kind;
 mod memory;
 mod perform;
 mod route;
+mod stage;
 mod storm;
 mod threads;
 mod wait;
@@ -74,7 +77,7 @@ fn main() -> anyhow::Result<()> {
 
 /// Calls every route twice, as a client, so that the code and data that they need are mapped by the first request.
 fn rehearse(address: SocketAddr) -> io::Result<()> {
-    const TARGETS: [&str; 18] = [
+    const TARGETS: [&str; 33] = [
         "/none",
         "/touch?pages=2",
         "/kernel?pages=2",
@@ -92,6 +95,21 @@ fn rehearse(address: SocketAddr) -> io::Result<()> {
         "/wait/ppoll?pages=2",
         "/wait/select?pages=2",
         "/wait/pselect6?pages=2",
+        "/keep?pages=2",
+        "/unmap?pages=2",
+        "/cow?pages=2",
+        "/filemap?pages=2",
+        "/filecow?pages=2",
+        "/filewrite?pages=2",
+        "/major?pages=2",
+        "/stack?pages=2",
+        "/jit?pages=2",
+        "/shm?pages=2",
+        "/thp?huge=1",
+        "/zero-read?pages=2",
+        "/swap?pages=2",
+        "/mremap?pages=2",
+        "/mprotect?pages=2",
         "/nowhere",
     ];
     for _ in 0..2 {

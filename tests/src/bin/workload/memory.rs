@@ -1,10 +1,14 @@
 //! What needs `unsafe`: fresh pages, the break, handled signals, this thread's own fault counters, malloc's settings.
 //!
-//! Owns every system call that hands out or takes back memory. Must not know routes or HTTP.
+//! Owns every system call that hands out or takes back memory: mappings of all kinds in `mapping`, a forked child's in
+//! `shared`. Must not know routes or HTTP.
 #![expect(
     unsafe_code,
-    reason = "mapping memory, moving the break and handling SIGSEGV have no safe interface"
+    reason = "mapping memory, moving the break, forking and handling SIGSEGV have no safe interface"
 )]
+
+mod mapping;
+mod shared;
 
 use std::ffi::{c_int, c_void};
 use std::io;
@@ -14,6 +18,9 @@ use std::sync::atomic::AtomicU32;
 use std::sync::{Mutex, PoisonError};
 
 use rustix::mm::{Advice, MapFlags, MprotectFlags, MremapFlags, ProtFlags};
+
+pub(crate) use mapping::{HUGE, Mapping, What, write_to_the_stack};
+pub(crate) use shared::Sharer;
 
 /// Completed faults, as the kernel counted them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

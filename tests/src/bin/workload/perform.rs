@@ -6,15 +6,26 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
+use std::sync::{Mutex, PoisonError};
 
 use rustix::event::epoll;
+use rustix::mm::{Advice, MprotectFlags};
 use rustix::thread::futex;
 
-use crate::memory::{Counted, Fill, ForbiddenPage, FreshPages, change_mappings, with_grown_break};
+use crate::files::Files;
+use crate::kind::Kind;
+use crate::memory::{
+    Counted, Fill, ForbiddenPage, FreshPages, HUGE, Mapping, What, change_mappings, with_grown_break,
+    write_to_the_stack,
+};
 use crate::route::Work;
+use crate::stage::{Stage, Wanted};
 
 /// How much `/kernel` reads at a time.
 const SOURCE_PAGES: usize = 1024;
+
+/// How many mappings may be kept at a time.
+const KEPT_MAX: usize = 1024;
 
 /// What is set up once, so that a request costs nothing but what it asks for.
 pub(crate) struct Ground {
@@ -25,10 +36,16 @@ pub(crate) struct Ground {
     forbidden: ForbiddenPage,
     /// Watches nothing, for `/wait`.
     epoll: OwnedFd,
+    files: Files,
+    stage: Stage,
+    /// What `/keep` mapped and `/unmap` has not yet taken away.
+    kept: Mutex<Vec<Mapping>>,
+    /// What the last `/thp` mapped. Whoever holds it may allow the process huge pages.
+    huge: Mutex<Option<Mapping>>,
 }
 
 impl Ground {
-    /// Two unlinked files in the temporary directory, a page that nobody may access, and an epoll of nothing.
+    /// Unlinked files, a page that nobody may access, an epoll of nothing, and a thread that prepares things.
     pub(crate) fn prepare() -> io::Result<Ground> {
         let page = vec![7_u8; rustix::param::page_size()];
         let mut source = tempfile::tempfile()?;
@@ -42,6 +59,10 @@ impl Ground {
             sink,
             forbidden: ForbiddenPage::map()?,
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            files: Files::prepare()?,
+            stage: Stage::set_up()?,
+            kept: Mutex::new(Vec::with_capacity(KEPT_MAX)),
+            huge: Mutex::new(None),
         })
     }
 
@@ -74,9 +95,102 @@ impl Ground {
                 by.perform(&self.epoll)?;
                 write_each_page(FreshPages::map(pages, Fill::OnAccess)?.bytes_mut());
             }
+            Work::Pages { kind, pages } => self.do_with_pages(kind, pages)?,
             Work::Populate(pages) => drop(FreshPages::map(pages, Fill::AtOnce)?),
         }
         Ok(Counted::of_this_thread().since(before))
+    }
+
+    fn do_with_pages(&self, kind: Kind, count: usize) -> io::Result<()> {
+        match kind {
+            Kind::Keep => self.keep(count)?,
+            Kind::Unmap => self.unmap(count)?,
+            Kind::Cow => self.stage.prepare(Wanted::Shared(count))?.pages.write(0..count),
+            Kind::FileMap => {
+                let pages = Mapping::new(What::FileRead(&self.files.cached), count)?;
+                pages.separate()?;
+                pages.read(0..count);
+            }
+            Kind::FileCow => {
+                Mapping::new(What::FileCopied(&self.files.cached), count)?.write(0..count);
+            }
+            Kind::FileWrite => {
+                let mut pages = Mapping::new(What::FileShared(&self.files.cached), count)?;
+                pages.separate()?;
+                pages.read(0..count);
+                pages.write(0..count);
+            }
+            Kind::Major => {
+                let file = self.files.evict()?;
+                let pages = Mapping::new(What::FileRead(&file), count)?;
+                pages.advise(Advice::Random)?;
+                pages.read(0..count);
+            }
+            Kind::Stack => write_to_the_stack(count)?,
+            Kind::Jit => Mapping::new(What::Executable, count)?.write(0..count),
+            Kind::Shm => Mapping::new(What::Shared, count)?.write(0..count),
+            Kind::Thp => self.write_huge(count)?,
+            Kind::ZeroRead => Mapping::new(What::Anonymous, count)?.read(0..count),
+            Kind::Swap => {
+                if rustix::system::sysinfo().totalswap == 0 {
+                    return Err(io::Error::new(io::ErrorKind::Unsupported, "no swap is on"));
+                }
+                self.stage
+                    .prepare(Wanted::SwappedOut(count))?
+                    .pages
+                    .read(0..count);
+            }
+            Kind::Mremap => {
+                let mut pages = Mapping::new(What::Anonymous, count)?;
+                pages.write(0..count);
+                pages.double_elsewhere()?;
+                pages.write(count..2 * count);
+            }
+            Kind::Mprotect => {
+                let mut pages = Mapping::new(What::Anonymous, count)?;
+                pages.write(0..count);
+                pages.allow(MprotectFlags::READ)?;
+                pages.allow(MprotectFlags::READ | MprotectFlags::WRITE)?;
+                pages.write(0..count);
+            }
+        }
+        Ok(())
+    }
+
+    fn keep(&self, count: usize) -> io::Result<()> {
+        let mut pages = Mapping::new(What::Anonymous, count)?;
+        pages.write(0..count);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() == KEPT_MAX {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
+        kept.push(pages);
+        Ok(())
+    }
+
+    fn unmap(&self, count: usize) -> io::Result<()> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = kept.iter().rposition(|pages| pages.pages() == count);
+        let last = last.ok_or(io::ErrorKind::NotFound)?;
+        drop(kept.swap_remove(last));
+        Ok(())
+    }
+
+    /// For as long as this takes, memory of other threads may be huge too, where the system's setting is `always`.
+    fn write_huge(&self, count: usize) -> io::Result<()> {
+        let mut huge = self.huge.lock().unwrap_or_else(PoisonError::into_inner);
+        *huge = None;
+        if count == 0 {
+            return Ok(());
+        }
+        let mut pages = Mapping::new(What::Anonymous, (count + 1) * HUGE)?;
+        pages.advise(Advice::LinuxHugepage)?;
+        rustix::thread::disable_transparent_huge_pages(false)?;
+        let first = pages.aligned_to(HUGE);
+        pages.write((0..count).map(|index| first + index * HUGE));
+        rustix::thread::disable_transparent_huge_pages(true)?;
+        *huge = Some(pages);
+        Ok(())
     }
 
     /// The kernel copies into each page: it takes the fault, in kernel mode.

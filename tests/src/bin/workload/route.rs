@@ -4,10 +4,11 @@
 
 use std::time::Duration;
 
+use crate::kind::Kind;
 use crate::wait::Waiting;
 
 /// The most pages that one request may ask for: 1 GiB of 4 KiB pages.
-const PAGES_MAX: usize = 262_144;
+pub(crate) const PAGES_MAX: usize = 262_144;
 /// The most signals that one request may ask for.
 const SIGNALS_MAX: usize = 1_000_000;
 /// The most rounds of address-space calls that one request may ask for.
@@ -37,6 +38,13 @@ pub(crate) enum Work {
     /// So many rounds of `mmap`, two `madvise`, three `mprotect`, four `mremap`, `munmap`, and the break up and down:
     /// no fault at all.
     Space(usize),
+    /// Something else with so many pages.
+    Pages {
+        /// What.
+        kind: Kind,
+        /// How many.
+        pages: usize,
+    },
     /// Wait for events by one system call, in vain, then as `Touch`.
     Wait {
         /// By which.
@@ -94,6 +102,10 @@ impl Work {
                 }
             }
             _ => {
+                if let Some((kind, parameter, max)) = Kind::named(path) {
+                    let pages = Query(query).only(parameter, max)?;
+                    return Ok(Work::Pages { kind, pages });
+                }
                 let by = path.strip_prefix("/wait/").and_then(Waiting::named);
                 let by = by.ok_or(Refusal::NoSuchRoute)?;
                 pages().map(|pages| Work::Wait { by, pages })
@@ -159,6 +171,20 @@ mod tests {
                 },
             ),
             (
+                "/zero-read?pages=8",
+                Work::Pages {
+                    kind: Kind::ZeroRead,
+                    pages: 8,
+                },
+            ),
+            (
+                "/thp?huge=9",
+                Work::Pages {
+                    kind: Kind::Thp,
+                    pages: 9,
+                },
+            ),
+            (
                 "/sleep?pages=6&ms=20",
                 Work::Sleep {
                     wait: Duration::from_millis(20),
@@ -197,6 +223,9 @@ mod tests {
             "/touch?pagesx=1",
             "/segv?pages=1",
             "/space?pages=1",
+            "/thp?pages=1",
+            "/stack?pages=1025",
+            "/keep",
             "/wait/poll?n=1",
             "/sleep?ms=1",
             "/sleep?ms=60001&pages=1",

@@ -12,8 +12,8 @@ use crate::memory::settle_thread;
 use crate::perform::Ground;
 use crate::route::Work;
 
-/// Enough for what `settle_thread` touches, and little to set up.
-const STACK: usize = 256 * 1024;
+/// Enough for what `settle_thread` touches and what `/stack` asks for; what nobody touches costs nothing.
+const STACK: usize = 8 << 20;
 
 /// Serves until the process is killed.
 pub(crate) fn serve(listener: &TcpListener, ground: &Arc<Ground>) -> io::Result<()> {
