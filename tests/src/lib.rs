@@ -19,6 +19,7 @@ pub mod report;
 pub mod schema;
 pub mod server;
 pub mod terminal;
+pub mod traced;
 pub mod workload;
 
 /// Ends the test with a plain word where it lacks root, which loading BPF programs takes.
