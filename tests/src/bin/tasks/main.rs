@@ -5,6 +5,7 @@
 //! can come and go while it stands still.
 
 mod accesses;
+mod marks;
 mod own;
 
 use std::io::{self, Read as _, Write as _};
@@ -69,6 +70,21 @@ enum Act {
     },
     /// One access to memory of each kind that the processor tells the kernel of; says which was where.
     Accesses,
+    /// A window of each kind that markers can make, with so many pages or a multiple in it.
+    Marks {
+        #[arg(long)]
+        pages: usize,
+    },
+    /// So many windows, with so many pages in each.
+    Windows {
+        #[arg(long)]
+        count: usize,
+        #[arg(long, default_value_t = 0)]
+        pages: usize,
+        /// None of them is closed.
+        #[arg(long)]
+        leave_open: bool,
+    },
     /// What `exec` becomes: touches so many fresh pages.
     #[command(hide = true)]
     Execed {
@@ -109,6 +125,11 @@ fn main() -> anyhow::Result<()> {
         Act::Victim { threads } => return storm(threads),
         Act::Parent { command } => return parent(&command),
         Act::Leaderless { pages, early } => leaderless(pages, early),
+        // Its code and data are there then, when it is to take no fault but those that it is asked for.
+        Act::Marks { .. } => perform(&act)?,
+        Act::Windows {
+            pages, leave_open, ..
+        } => marks::windows(2, pages, leave_open)?,
         _ => {}
     }
     say(&format!("ready {}", std::process::id()))?;
@@ -139,6 +160,12 @@ fn perform(act: &Act) -> anyhow::Result<()> {
         } => in_children(children, || late(threads)),
         Act::Exec { pages, leaderless } => exec(pages, leaderless),
         Act::Accesses => accesses::perform(say),
+        Act::Marks { pages } => marks::of_each_kind(pages),
+        Act::Windows {
+            count,
+            pages,
+            leave_open,
+        } => marks::windows(count, pages, leave_open),
         Act::Kill { children, threads } => (0..children).try_for_each(|child| kill(child, threads)),
         // Not begun with a byte, or not in this thread.
         Act::Leaderless { .. } | Act::Execed { .. } | Act::Victim { .. } | Act::Parent { .. } => Ok(()),
