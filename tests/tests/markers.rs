@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use memtrace_tests::memtrace::{self, Memtrace};
@@ -284,4 +285,89 @@ while True:
         pages.count() == 5 && report.requests.len() == 5 && report.summary.notes.is_empty(),
         "5 requests, and nothing else",
     );
+}
+
+/// The program in docs/MARKERS.md that is in this language, in a file of its own.
+#[track_caller]
+fn snippet(language: &str, folder: &Path) -> std::path::PathBuf {
+    let page: std::path::PathBuf = [env!("CARGO_MANIFEST_DIR"), "..", "docs", "MARKERS.md"]
+        .iter()
+        .collect();
+    let page = fs::read_to_string(page).expect("the page");
+    let program = page
+        .split_once(&format!("\n```{language}\n"))
+        .and_then(|(_, rest)| rest.split_once("\n```"));
+    let (program, _) = program.unwrap_or_else(|| panic!("no program in {language}"));
+    let file = folder.join(format!("snippet.{language}"));
+    fs::write(&file, format!("{program}\n")).expect("a file");
+    file
+}
+
+/// It shows what the page says that it shows.
+#[track_caller]
+fn assert_shows_its_window(command: &Command) {
+    let (run, report) = traced(command);
+    let [window] = &report.requests[..] else {
+        panic!("{} windows\n{run}", report.requests.len());
+    };
+    let bytes = window.values.as_ref().and_then(|values| values.get("bytes"));
+    run.assert(
+        (&*window.method, &*window.path, window.complete) == ("MARK", "resize", true)
+            && bytes == Some(&(1 << 20))
+            && window.faults.total >= 256
+            && report.summary.notes.is_empty(),
+        format_args!("{window:?}, {:?}", report.summary.notes),
+    );
+}
+
+#[test]
+#[ignore = "needs root and python3"]
+fn pythons_snippet_shows_its_window() {
+    let folder = tempfile::tempdir().expect("a folder");
+    assert_shows_its_window(installed("python3", "python3").arg(snippet("python", folder.path())));
+}
+
+#[test]
+#[ignore = "needs root and node"]
+fn nodes_snippet_shows_its_window() {
+    let folder = tempfile::tempdir().expect("a folder");
+    assert_shows_its_window(installed("node", "nodejs").arg(snippet("js", folder.path())));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn the_shells_snippet_shows_its_window() {
+    let folder = tempfile::tempdir().expect("a folder");
+    assert_shows_its_window(Command::new("sh").arg(snippet("sh", folder.path())));
+}
+
+/// As far as there are compilers: Rust's is there where this is built, with the linker that it needs.
+#[test]
+#[ignore = "needs root"]
+fn compiled_snippets_show_their_windows() {
+    const COMPILERS: [(&str, &str, &[&str]); 3] = [
+        ("rust", "rustc", &["--edition", "2024", "-o"]),
+        ("c", "cc", &["-Wall", "-Wextra", "-Werror", "-O2", "-o"]),
+        ("go", "go", &["build", "-o"]),
+    ];
+    for (language, compiler, arguments) in COMPILERS {
+        let folder = tempfile::tempdir().expect("a folder");
+        let program = folder.path().join("program");
+        let mut command = Command::new(compiler);
+        let compiled = command
+            .args(arguments)
+            .arg(&program)
+            .arg(snippet(language, folder.path()))
+            .output();
+        match compiled {
+            Ok(compiled) => assert!(
+                compiled.status.success(),
+                "{language}: {}",
+                String::from_utf8_lossy(&compiled.stderr)
+            ),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && language != "rust" => continue,
+            Err(error) => panic!("{compiler}: {error}"),
+        }
+        assert_shows_its_window(&Command::new(program));
+    }
 }
