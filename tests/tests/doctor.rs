@@ -40,7 +40,7 @@ fn assert_ok(run: &Finished, subject: &str) {
 
 /// What the rest of these tests do here, doctor must not deny.
 #[test]
-#[ignore = "needs root"]
+#[ignore = "needs root and python3"]
 fn root_has_all_that_tracing_takes() {
     require_root();
     let server = Server::shapes([""; 0]);
@@ -118,7 +118,7 @@ fn as_nobody_with(capabilities: &[&str], arguments: &[&str]) -> (Command, TempDi
 }
 
 #[test]
-#[ignore = "needs root"]
+#[ignore = "needs root and python3"]
 fn with_the_capabilities_that_doctor_names_any_user_traces_anothers_process() {
     require_root();
     let named = named_by_doctor();
@@ -149,7 +149,7 @@ fn with_the_capabilities_that_doctor_names_any_user_traces_anothers_process() {
 }
 
 #[test]
-#[ignore = "needs root"]
+#[ignore = "needs root and python3"]
 fn each_capability_that_doctor_names_is_needed() {
     require_root();
     let named = named_by_doctor();
