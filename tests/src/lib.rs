@@ -13,6 +13,7 @@ pub mod denied;
 pub mod leftover;
 pub mod memtrace;
 pub mod mount;
+pub mod nginx;
 pub mod node;
 pub mod process;
 pub mod report;

@@ -1,24 +1,23 @@
 //! Servers that people run, as they are: each request that a client made is listed once, and adds up.
 
 use std::fs;
-use std::path::PathBuf;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use memtrace_tests::asked::Asked;
 use memtrace_tests::client::Client;
 use memtrace_tests::memtrace::Memtrace;
+use memtrace_tests::nginx::{self, Nginx};
 use memtrace_tests::process::{Finished, Running};
 use memtrace_tests::report::Report;
 use memtrace_tests::require_root;
 use memtrace_tests::server::{Server, app, free_port, installed};
-use rustix::process::Signal;
 
 /// Clients that ask at the same time, each on a connection that it keeps.
 const CLIENTS: usize = 4;
 const REQUESTS: usize = 50;
-/// What a file has: more than one write takes.
-const FILE: usize = 64 * 1024;
+/// What a file has.
+const FILE: usize = nginx::PAGE;
 
 /// What one client asks for the `n`th time: method, path and the status to expect.
 type Ask = fn(n: usize) -> (&'static str, String, u16);
@@ -78,111 +77,36 @@ fn converse(client: &mut Client, number: usize, ask: Ask) -> Asked {
     asked
 }
 
-/// An nginx of its own, in a folder that goes with it.
-struct Nginx {
-    server: Server,
-    folder: tempfile::TempDir,
-}
-
-impl Nginx {
-    #[track_caller]
-    fn start(sendfile: &str) -> Nginx {
-        let folder = tempfile::tempdir().expect("a folder");
-        let port = free_port();
-        let place = folder.path().display();
-        fs::write(folder.path().join("page"), vec![b'x'; FILE]).expect("a file");
-        fs::write(folder.path().join("short"), "short\n").expect("a file");
-        // Its workers keep the user that starts it: the folder is that user's alone.
-        let configuration = format!(
-            "user root;
-             daemon off;
-             worker_processes 2;
-             pid {place}/pid;
-             error_log {place}/error.log;
-             events {{ worker_connections 64; }}
-             http {{
-                 access_log {place}/access.log;
-                 client_body_temp_path {place}/body;
-                 proxy_temp_path {place}/proxy;
-                 fastcgi_temp_path {place}/fastcgi;
-                 uwsgi_temp_path {place}/uwsgi;
-                 scgi_temp_path {place}/scgi;
-                 sendfile {sendfile};
-                 keepalive_requests 1000000;
-                 server {{ listen 127.0.0.1:{port}; root {place}; }}
-             }}"
-        );
-        let file = folder.path().join("nginx.conf");
-        fs::write(&file, configuration).expect("a configuration");
-        let mut command = installed("nginx", "nginx");
-        let server = Server::start_on(port, command.arg("-e").arg("stderr").arg("-c").arg(file));
-        Nginx { server, folder }
-    }
-
-    /// How many requests it has answered, by its own account.
-    #[track_caller]
-    fn answered(&self) -> usize {
-        let log = fs::read_to_string(self.log()).expect("a log");
-        log.lines().count()
-    }
-
-    fn log(&self) -> PathBuf {
-        self.folder.path().join("access.log")
-    }
-
-    /// The processes that serve.
-    #[track_caller]
-    fn workers(&self) -> Vec<u32> {
-        let pid = self.server.pid();
-        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("workers");
-        children
-            .split_whitespace()
-            .map(|pid| pid.parse().expect("a number"))
-            .collect()
-    }
-
-    #[track_caller]
-    fn assert_exact(sendfile: &str) {
-        let nginx = Nginx::start(sendfile);
-        let (run, report) = drive(
-            &nginx.server,
-            &["--port", &nginx.server.port.to_string()],
-            |n| match n % 5 {
-                3 => ("GET", format!("/missing?{n}"), 404),
-                4 => ("POST", format!("/page?{n}"), 405),
-                _ => ("GET", format!("/page?{n}"), 200),
-            },
-        );
-        let workers = nginx.workers();
-        run.assert(workers.len() == 2, format_args!("its workers: {workers:?}"));
-        run.assert(
-            report.requests.iter().all(|r| workers.contains(&r.pid)),
-            format_args!("not all are of {workers:?}"),
-        );
-    }
-}
-
-impl Drop for Nginx {
-    /// Its workers would outlive a master that is killed.
-    fn drop(&mut self) {
-        self.server.running.signal(Signal::TERM);
-        let deadline = Instant::now() + Duration::from_secs(5);
-        while !self.server.running.has_ended() && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
+#[track_caller]
+fn assert_nginx_is_exact(sendfile: &str) {
+    let nginx = Nginx::start(sendfile);
+    let (run, report) = drive(
+        &nginx.server,
+        &["--port", &nginx.server.port.to_string()],
+        |n| match n % 5 {
+            3 => ("GET", format!("/missing?{n}"), 404),
+            4 => ("POST", format!("/page?{n}"), 405),
+            _ => ("GET", format!("/page?{n}"), 200),
+        },
+    );
+    let workers = nginx.workers();
+    run.assert(workers.len() == 2, format_args!("its workers: {workers:?}"));
+    run.assert(
+        report.requests.iter().all(|r| workers.contains(&r.pid)),
+        format_args!("not all are of {workers:?}"),
+    );
 }
 
 #[test]
 #[ignore = "needs root and nginx"]
 fn nginx_with_sendfile_is_exact() {
-    Nginx::assert_exact("on");
+    assert_nginx_is_exact("on");
 }
 
 #[test]
 #[ignore = "needs root and nginx"]
 fn nginx_without_sendfile_is_exact() {
-    Nginx::assert_exact("off");
+    assert_nginx_is_exact("off");
 }
 
 #[test]

@@ -91,13 +91,14 @@ mod tests {
     /// By what each of them calls: one that needs more than it says would fail where that is missing.
     #[test]
     fn every_root_test_says_all_that_it_needs() {
-        const CALLS: [(&str, &str); 7] = [
+        const CALLS: [(&str, &str); 8] = [
             ("Server::shapes(", "python3"),
             ("assert_each_shape_is_seen(", "python3"),
             ("assert_passed_on(", "python3"),
             ("Cgroup::", "python3"),
             ("Saju::", "node"),
             ("Nginx::", "nginx"),
+            ("assert_nginx_is_exact(", "nginx"),
             ("wrk(", "wrk"),
         ];
         let sources = sources(&workspace::root().join("tests/tests")).expect("the tests");
