@@ -125,6 +125,24 @@ pub struct Running {
     pub fault_ns: u64,
     /// When the fault that the thread is in began; zero outside.
     pub fault_since_ns: u64,
+    /// The lowest address of its kernel stack.
+    pub stack: u64,
+    /// Where a pointer becomes a number that the verifier lets be calculated with.
+    pub cell: u64,
+}
+
+/// How a thread comes from user space into this kernel, in `ENTRY`: learned at the first entry of each kind, zero
+/// until then.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Entry {
+    /// How far above the lowest address of a kernel stack the user's registers are saved. The stack that the kernel
+    /// works on begins below them.
+    pub registers: u64,
+    /// What lies right below them in a system call: where in the kernel's entry code it returns to.
+    pub system_call: u64,
+    /// In a page fault.
+    pub fault: u64,
 }
 
 /// `RSS_KEPT`: this kernel's way to count resident memory is not known.
@@ -137,7 +155,8 @@ pub const RSS_BY_CPU: u8 = 2;
 pub const RSS_CPUS_MAX: usize = 16;
 
 const _: () = {
-    assert!(size_of::<Running>() == 64);
+    assert!(size_of::<Running>() == 80);
+    assert!(size_of::<Entry>() == 24);
     assert!(size_of::<Counters>() == 88);
     assert!(size_of::<Parent>() == 16);
     assert!(size_of::<FdKey>() == 8);

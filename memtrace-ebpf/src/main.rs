@@ -29,6 +29,7 @@
 
 mod arch;
 mod emit;
+mod entry;
 mod ids;
 mod probes;
 mod tally;
@@ -43,7 +44,7 @@ use aya_ebpf::{
     programs::{PerfEventContext, RawTracePointContext},
 };
 use memtrace_common::map::{
-    Counters, FdKey, FdState, Gap, Parent, RSS_CPUS_MAX, Running, TARGETS_PER_ELEMENT, TGID_LIMIT,
+    Counters, Entry, FdKey, FdState, Gap, Parent, RSS_CPUS_MAX, Running, TARGETS_PER_ELEMENT, TGID_LIMIT,
 };
 
 /// All records. Userspace sets the size before it loads.
@@ -78,6 +79,9 @@ static GAP: Array<Gap> = Array::with_max_entries(1, 0);
 /// By thread: of those that have read from a client, and of all targets' where faults are timed.
 #[map]
 static TALLIES: HashMap<u32, Running> = HashMap::with_max_entries(32_768, BPF_F_NO_PREALLOC);
+
+#[map]
+static ENTRY: Array<Entry> = Array::with_max_entries(1, 0);
 
 /// What has to be added to a per-CPU pointer to reach each CPU's own; zero where that is not known yet.
 #[map]

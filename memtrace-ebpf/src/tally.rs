@@ -7,29 +7,42 @@ use memtrace_common::{
     wire::{FrameCount, KIND_TALLY, Tally},
 };
 
-use crate::{TALLIES, emit, target::Target};
+use crate::{TALLIES, emit, target::Target, task::Task};
 
-/// The running thread's, where one has begun.
+/// A thread's, where one has begun.
 #[inline(always)]
-pub(crate) fn of(me: Target) -> Option<&'static mut Running> {
+pub(crate) fn of(tid: u32) -> Option<&'static mut Running> {
     // SAFETY: a live map element; only the thread itself adds to it, and interrupts on its time are left out.
-    TALLIES
-        .get_ptr_mut(me.tid)
-        .map(|running| unsafe { &mut *running })
+    TALLIES.get_ptr_mut(tid).map(|running| unsafe { &mut *running })
 }
 
-/// Has the thread's work added up from here on.
+/// Has the running thread's work added up from here on.
 #[inline(always)]
-pub(crate) fn begin(me: Target) {
-    if of(me).is_none() && TALLIES.insert(me.tid, Running::default(), 0).is_err() {
+pub(crate) fn begin(me: Target) -> Option<&'static mut Running> {
+    let begun = of(me.tid);
+    if begun.is_some() {
+        return begun;
+    }
+    let running = Running {
+        stack: Task::current().stack(),
+        ..Running::default()
+    };
+    if TALLIES.insert(me.tid, running, 0).is_err() {
         emit::lost(Family::Frame);
     }
+    of(me.tid)
 }
 
 /// Sends what there is, and begins anew.
 #[inline(always)]
 pub(crate) fn flush(me: Target) {
-    let Some(running) = of(me) else { return };
+    tell(me.tgid, me.tid);
+}
+
+/// A function of its own, for what calls it is many: numbers go in and out, which every kernel's verifier takes.
+#[inline(never)]
+extern "C" fn tell(tgid: u32, tid: u32) -> u32 {
+    let Some(running) = of(tid) else { return 0 };
     let Running {
         frames,
         timed_faults,
@@ -37,12 +50,12 @@ pub(crate) fn flush(me: Target) {
         ..
     } = *running;
     if frames.user | frames.page_table | frames.kernel | frames.freed | timed_faults == 0 {
-        return;
+        return 0;
     }
     running.frames = FrameCount::default();
     running.timed_faults = 0;
     running.fault_ns = 0;
-    let header = emit::header(me, KIND_TALLY);
+    let header = emit::header_of(tgid, tid, Task::current().fault_count(), KIND_TALLY);
     emit::send(
         Family::Frame,
         header.time_ns,
@@ -53,12 +66,19 @@ pub(crate) fn flush(me: Target) {
             fault_ns,
         },
     );
+    1
 }
 
-/// The thread ends.
+/// The thread ends, or ends to have this number.
 #[inline(always)]
-pub(crate) fn end(me: Target) {
-    flush(me);
+pub(crate) fn end(tgid: u32, tid: u32) {
+    tell(tgid, tid);
+    forget(tid);
+}
+
+/// A number is a thread's no more, or not yet.
+#[inline(always)]
+pub(crate) fn forget(tid: u32) {
     // Most threads have none.
-    let _ = TALLIES.remove(me.tid);
+    let _ = TALLIES.remove(tid);
 }

@@ -7,7 +7,7 @@ use memtrace_common::FaultCount;
 
 use crate::{
     PID_LEVEL, PID_NUMBERS, PIDNS_INUM, TASK_MAJ_FLT, TASK_MIN_FLT, TASK_MM, TASK_PID, TASK_STACK, TASK_TGID,
-    TASK_THREAD_PID, arch,
+    TASK_THREAD_PID,
 };
 
 /// A `struct task_struct *`.
@@ -67,12 +67,10 @@ impl Task {
         if u64::from(inum) == inode { upid.number } else { 0 }
     }
 
-    /// Whether this address lies on its kernel stack. An interrupt's handler runs on another, and so do the soft
-    /// interrupts that follow it (`HAVE_IRQ_EXIT_ON_IRQ_STACK`, `HAVE_SOFTIRQ_ON_OWN_STACK`).
+    /// The lowest address of its kernel stack.
     #[inline(always)]
-    pub(crate) fn has_on_stack(self, address: u64) -> bool {
-        let stack: u64 = self.read(TASK_STACK.load());
-        address.wrapping_sub(stack) < arch::THREAD_SIZE
+    pub(crate) fn stack(self) -> u64 {
+        self.read(TASK_STACK.load())
     }
 
     /// Where its stack in user space is, as it will return there.

@@ -76,9 +76,6 @@ pub(crate) const CS: usize = 136;
 /// The selector of 32-bit code (`__USER32_CS`, `arch/x86/include/asm/segment.h`), whose system calls have other numbers.
 pub(crate) const CS_32_BIT: u64 = 0x23;
 
-/// Bytes of a thread's kernel stack (`arch/x86/include/asm/page_64_types.h`; four times that with KASAN).
-pub(crate) const THREAD_SIZE: u64 = 16 << 10;
-
 /// `error_code` of a page fault: `enum x86_pf_error_code` in `arch/x86/include/asm/trap_pf.h`.
 pub(crate) const PF_PROT: u64 = 1;
 pub(crate) const PF_WRITE: u64 = 1 << 1;

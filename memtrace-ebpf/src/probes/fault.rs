@@ -11,11 +11,12 @@ use memtrace_common::{
     wire::{FAULT_EXEC, FAULT_KERNEL, FAULT_PROTECTION, FAULT_WRITE, Fault, KIND_FAULT},
 };
 
-use crate::{FAULT_TIME, arch, emit, tally, target::Target};
+use crate::{FAULT_TIME, arch, emit, entry, tally, target::Target};
 
 #[inline(always)]
 pub(crate) fn user(ctx: &RawTracePointContext) {
     if let Some(me) = Target::current() {
+        entry::by_fault(ctx.arg(1));
         record(ctx, me, 0);
     }
 }
@@ -42,11 +43,10 @@ fn record(ctx: &RawTracePointContext, me: Target, mode: u8) {
     // SAFETY: the helper checks the address.
     let ip = unsafe { bpf_probe_read_kernel(regs.wrapping_add(arch::IP).cast::<u64>()) }.unwrap_or(0);
     let mut header = emit::header(me, KIND_FAULT);
-    if FAULT_TIME.load() != 0 {
-        tally::begin(me);
-        if let Some(running) = tally::of(me) {
-            running.fault_since_ns = header.time_ns;
-        }
+    if FAULT_TIME.load() != 0
+        && let Some(running) = tally::begin(me)
+    {
+        running.fault_since_ns = header.time_ns;
     }
     header.flags = mode
         | bit(error, arch::PF_WRITE, FAULT_WRITE)
@@ -59,7 +59,9 @@ fn record(ctx: &RawTracePointContext, me: Target, mode: u8) {
 #[inline(always)]
 pub(crate) fn ended() {
     let Some(me) = Target::current() else { return };
-    let Some(running) = tally::of(me) else { return };
+    let Some(running) = tally::of(me.tid) else {
+        return;
+    };
     // SAFETY: the helper takes nothing.
     let now = unsafe { bpf_ktime_get_ns() };
     // A fault that the kernel takes on the process's behalf has no entry.

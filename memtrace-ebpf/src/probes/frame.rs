@@ -2,17 +2,15 @@
 //!
 //! Owns what the allocation's flags say of its use. Must not know what memory is for: that is added up in `tally`.
 
-use aya_ebpf::{EbpfContext as _, programs::RawTracePointContext};
+use aya_ebpf::programs::RawTracePointContext;
 
-use crate::{
-    HUGE_ORDER, tally,
-    target::Target,
-    task::{Task, number},
-};
+use crate::{HUGE_ORDER, entry::Behalf, tally, target::Target};
 
 /// `include/linux/gfp_types.h`. These have had the same bits since before 5.8.
 const GFP_MOVABLE: u64 = 1 << 3;
 const GFP_ZERO: u64 = 1 << 8;
+/// An interrupt's allocation cannot wait.
+const GFP_DIRECT_RECLAIM: u64 = 1 << 10;
 const GFP_HARDWALL: u64 = 1 << 20;
 const GFP_ACCOUNT: u64 = 1 << 22;
 /// `GFP_HIGHUSER_MOVABLE`: memory that user space maps, and the page cache.
@@ -26,14 +24,19 @@ const ORDER_LIMIT: u32 = 32;
 #[inline(always)]
 pub(crate) fn allocated(ctx: &RawTracePointContext) {
     let Some(me) = Target::current() else { return };
+    let Some(running) = tally::of(me.tid) else { return };
     let page: u64 = ctx.arg(0);
-    if page == 0 || !is_in_process_context(ctx) {
+    let gfp: u64 = ctx.arg(2);
+    let is_its_own = match Behalf::of(ctx, running) {
+        Behalf::Thread => true,
+        Behalf::Unclear => gfp & GFP_DIRECT_RECLAIM != 0 || gfp & USER == USER,
+        Behalf::Interrupt => false,
+    };
+    if page == 0 || !is_its_own {
         return;
     }
-    let Some(running) = tally::of(me) else { return };
     let order = order(ctx);
     let frames = 1 << order;
-    let gfp: u64 = ctx.arg(2);
     if gfp & USER == USER {
         running.frames.user += frames;
     } else if gfp & PAGE_TABLE == PAGE_TABLE && order == 0 {
@@ -50,10 +53,8 @@ pub(crate) fn allocated(ctx: &RawTracePointContext) {
 #[inline(always)]
 pub(crate) fn freed(ctx: &RawTracePointContext) {
     let Some(me) = Target::current() else { return };
-    if !is_in_process_context(ctx) {
-        return;
-    }
-    if let Some(running) = tally::of(me) {
+    let Some(running) = tally::of(me.tid) else { return };
+    if Behalf::of(ctx, running) == Behalf::Thread {
         running.frames.freed += 1 << order(ctx);
     }
 }
@@ -62,10 +63,4 @@ pub(crate) fn freed(ctx: &RawTracePointContext) {
 fn order(ctx: &RawTracePointContext) -> u32 {
     let order: u64 = ctx.arg(1);
     order as u32 % ORDER_LIMIT
-}
-
-/// The tracepoint's arguments lie on the stack of whoever fires it.
-#[inline(always)]
-fn is_in_process_context(ctx: &RawTracePointContext) -> bool {
-    Task::current().has_on_stack(number(ctx.as_ptr().cast()))
 }

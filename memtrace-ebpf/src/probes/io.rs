@@ -139,7 +139,7 @@ fn mark(me: Target, fd: i32, ret: i64, address: u64) {
         return;
     }
     tally::flush(me);
-    tally::begin(me);
+    let _ = tally::begin(me);
     rss::send(me);
     payload::send(
         me,
@@ -209,7 +209,7 @@ fn turn(me: Target, op: u8, fd: i32, ret: i64, state: &'static mut FdState) -> O
     tally::flush(me);
     rss::send(me);
     if op == OP_READ {
-        tally::begin(me);
+        let _ = tally::begin(me);
         state.write_budget = HEAD_MAX as u32;
         Some(&mut state.read_budget)
     } else {

@@ -15,7 +15,7 @@ use memtrace_common::{
 use super::{io, mm};
 use crate::{
     arch::{self, Call, TABLE_LEN, Table},
-    emit, ids, tally,
+    emit, entry, ids, tally,
     target::Target,
 };
 
@@ -60,6 +60,7 @@ impl Registers {
 #[inline(always)]
 pub(crate) fn enter(ctx: &RawTracePointContext) {
     let Some(me) = Target::current() else { return };
+    entry::by_system_call(ctx.arg(0));
     let call = lookup(&arch::AT_ENTRY, ctx.arg(1));
     let regs = Registers(ctx.arg(0));
     if call == 0 || is_foreign(me, regs) {

@@ -38,6 +38,8 @@ pub(crate) fn fork(ctx: &RawTracePointContext) {
         tgid: child_tgid,
         tid: child_tid,
     } = Ids::of_child(child, me.ids());
+    // A fault after the exit probe may have left something under this number.
+    tally::forget(child_tid);
     let header = emit::header(me, KIND_FORK);
     if child_tgid != me.tgid {
         if FOLLOW.load() == 0 && !has_target_comm() {
@@ -90,6 +92,10 @@ pub(crate) fn exec(ctx: &RawTracePointContext) {
     let header = emit::header(me, KIND_EXEC);
     let comm = bpf_get_current_comm().unwrap_or_default();
     let old_tid = ids::from_global(ctx.arg(1));
+    if old_tid != me.tid {
+        // The thread has the first one's number now. Nobody would look under its own again but who gets it next.
+        tally::end(me.tgid, old_tid);
+    }
     emit::send(
         Family::Task,
         header.time_ns,
@@ -108,7 +114,7 @@ pub(crate) fn exec(ctx: &RawTracePointContext) {
 pub(crate) fn exit() {
     if let Some(me) = Target::current() {
         ids::remember_current(me.ids());
-        tally::end(me);
+        tally::end(me.tgid, me.tid);
         let header = emit::header(me, KIND_EXIT);
         emit::send(Family::Task, header.time_ns, header);
     }
