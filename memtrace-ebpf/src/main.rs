@@ -83,7 +83,7 @@ static TALLIES: HashMap<u32, Running> = HashMap::with_max_entries(32_768, BPF_F_
 #[map]
 static ENTRY: Array<Entry> = Array::with_max_entries(1, 0);
 
-/// What has to be added to a per-CPU pointer to reach each CPU's own; zero where that is not known yet.
+/// What has to be added to a per-CPU pointer to reach each CPU's own; zero where nobody has asked yet.
 #[map]
 static CPU_OFFSETS: Array<u64> = Array::with_max_entries(RSS_CPUS_MAX as u32, 0);
 

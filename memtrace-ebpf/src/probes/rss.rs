@@ -6,7 +6,7 @@
 //! - from 6.2 on: `mm->rss_stat[]`, a `percpu_counter` each, to which each CPU adds its part once that is a batch
 //!   (lib/percpu_counter.c)
 
-use aya_ebpf::helpers::bpf_get_smp_processor_id;
+use aya_ebpf::helpers::generated::bpf_map_lookup_percpu_elem;
 use memtrace_common::{
     map::{Family, RSS_BY_CPU, RSS_BY_THREAD, RSS_CPUS_MAX},
     wire::{KIND_RSS, RSS_KINDS, Rss},
@@ -19,16 +19,32 @@ use crate::{
     task::{Task, number},
 };
 
+/// `struct percpu_counter` of a kernel without lock debugging and with CPUs that can be taken out.
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+struct Counter {
+    lock: u64,
+    count: i64,
+    list: [u64; 2],
+    cpus: u64,
+}
+
 /// Sends the running thread's process's.
 #[inline(always)]
 pub(crate) fn send(me: Target) {
+    tell(me.tgid, me.tid);
+}
+
+/// A function of its own, as in `tally`.
+#[inline(never)]
+extern "C" fn tell(tgid: u32, tid: u32) -> u32 {
     let task = Task::current();
     let (pages, error_pages) = match RSS_KEPT.load() {
         RSS_BY_CPU => by_cpu(task.mm()),
         RSS_BY_THREAD => by_thread(task),
-        _ => return,
+        _ => return 0,
     };
-    let header = emit::header(me, KIND_RSS);
+    let header = emit::header_of(tgid, tid, task.fault_count(), KIND_RSS);
     emit::send(
         Family::Frame,
         header.time_ns,
@@ -38,76 +54,97 @@ pub(crate) fn send(me: Target) {
             error_pages,
         },
     );
+    1
 }
 
+/// A CPU that is offline keeps nothing: it has added its part when it went (`percpu_counter_cpu_dead`).
 #[inline(always)]
 fn by_cpu(mm: Task) -> ([i64; RSS_KINDS], u64) {
-    let mut pages = [0; RSS_KINDS];
-    let mut parts = [0; RSS_KINDS];
-    for kind in 0..RSS_KINDS {
-        let counter = MM_RSS.load() + kind as u64 * COUNTER_SIZE.load();
-        pages[kind] = mm.read::<i64>(counter + COUNTER_COUNT.load());
-        parts[kind] = mm.read::<u64>(counter + COUNTER_CPUS.load());
-    }
+    let counters = counters(mm);
+    let mut pages = counters.map(|(count, _)| count);
     let cpus = CPUS.load();
     if cpus as usize > RSS_CPUS_MAX {
         return (pages, u64::from(cpus) * RSS_BATCH.load());
     }
+    let parts = counters.map(|(_, cpus)| cpus);
+    // As `percpu_counter_init_many` puts them, from 6.6 on.
+    let side_by_side = parts[1].wrapping_sub(parts[0]) == 4
+        && parts[2].wrapping_sub(parts[0]) == 8
+        && parts[3].wrapping_sub(parts[0]) == 12;
     let mut error_pages = 0;
     for cpu in 0..RSS_CPUS_MAX as u32 {
         if cpu >= cpus {
             break;
         }
-        match CPU_OFFSETS.get(cpu) {
-            Some(&offset) if offset != 0 => {
-                for kind in 0..RSS_KINDS {
-                    let part = Task(parts[kind].wrapping_add(offset) as *const u8);
-                    pages[kind] += i64::from(part.read::<i32>(0));
-                }
-            }
-            _ => error_pages += RSS_BATCH.load(),
+        let Some(offset) = offset_of(cpu) else {
+            error_pages += RSS_BATCH.load();
+            continue;
+        };
+        let at = |part: u64| Task(part.wrapping_add(offset) as *const u8);
+        let own: [i32; RSS_KINDS] = if side_by_side {
+            at(parts[0]).read(0)
+        } else {
+            parts.map(|part| at(part).read(0))
+        };
+        for kind in 0..RSS_KINDS {
+            pages[kind] += i64::from(own[kind]);
         }
     }
     (pages, error_pages)
 }
 
+/// Each counter's common part, and where the CPUs' parts are. They lie side by side: one read is enough where the
+/// layout is the usual one, and the verifier drops the branch that this kernel does not need.
+#[inline(always)]
+fn counters(mm: Task) -> [(i64, u64); RSS_KINDS] {
+    let (size, count, cpus) = (COUNTER_SIZE.load(), COUNTER_COUNT.load(), COUNTER_CPUS.load());
+    if size == size_of::<Counter>() as u64
+        && count == core::mem::offset_of!(Counter, count) as u64
+        && cpus == core::mem::offset_of!(Counter, cpus) as u64
+    {
+        let all: [Counter; RSS_KINDS] = mm.read(MM_RSS.load());
+        return all.map(|counter| (counter.count, counter.cpus));
+    }
+    [0, 1, 2, 3].map(|kind| {
+        let at = MM_RSS.load() + kind * size;
+        (mm.read(at + count), mm.read(at + cpus))
+    })
+}
+
 #[inline(always)]
 fn by_thread(task: Task) -> ([i64; RSS_KINDS], u64) {
-    let mm = task.mm();
-    let mut pages = [0; RSS_KINDS];
-    for kind in 0..RSS_KINDS as u64 {
-        let own: i32 = task.read(TASK_RSS.load() + kind * size_of::<i32>() as u64);
-        let all: i64 = mm.read(MM_RSS.load() + kind * size_of::<i64>() as u64);
-        pages[kind as usize] = all + i64::from(own);
+    let own: [i32; RSS_KINDS] = task.read(TASK_RSS.load());
+    let mut pages: [i64; RSS_KINDS] = task.mm().read(MM_RSS.load());
+    for kind in 0..RSS_KINDS {
+        pages[kind] += i64::from(own[kind]);
     }
     let threads: i32 = task.follow(TASK_SIGNAL.load()).read(SIGNAL_THREADS.load());
     let others = if threads > 1 { threads as u64 - 1 } else { 0 };
     (pages, others * RSS_BATCH.load())
 }
 
-/// Notes how far this CPU's own part of any per-CPU memory is from the pointer to all parts. An element of a per-CPU
-/// array says so: the map has the pointer, and a look-up gives this CPU's part.
+/// How far a CPU's own part of any per-CPU memory is from the pointer to all parts. An element of a per-CPU array
+/// says so: the map has the pointer, and the helper gives the part. Kernels that count by CPU have it (5.19).
 #[inline(always)]
-pub(crate) fn note_cpu() {
-    if RSS_KEPT.load() != RSS_BY_CPU {
-        return;
+fn offset_of(cpu: u32) -> Option<u64> {
+    let slot = CPU_OFFSETS.get_ptr_mut(cpu)?;
+    // SAFETY: a live map element; whoever writes it writes the same.
+    let known = unsafe { slot.read() };
+    if known != 0 {
+        return Some(known);
     }
-    // SAFETY: the helper takes nothing.
-    let cpu = unsafe { bpf_get_smp_processor_id() };
-    let Some(offset) = CPU_OFFSETS.get_ptr_mut(cpu) else {
-        return;
-    };
-    // SAFETY: a live map element that only this CPU writes.
-    if unsafe { *offset } != 0 {
-        return;
+    let (map, key) = ((&raw const COUNTERS).cast_mut(), 0_u32);
+    // SAFETY: the map is a per-CPU one, and the key of its size.
+    let own = unsafe { bpf_map_lookup_percpu_elem(map.cast(), (&raw const key).cast(), cpu) };
+    if own.is_null() {
+        return None;
     }
-    let Some(own) = COUNTERS.get_ptr_mut(0) else {
-        return;
-    };
-    let map = Task(number((&raw const COUNTERS).cast()) as *const u8);
-    let all: u64 = map.read(ARRAY_PPTRS.load());
-    if all != 0 {
-        // SAFETY: as above.
-        unsafe { *offset = number(own.cast_const().cast()).wrapping_sub(all) };
+    let all: u64 = Task(number(map.cast_const().cast()) as *const u8).read(ARRAY_PPTRS.load());
+    if all == 0 {
+        return None;
     }
+    let offset = number(own.cast_const().cast()).wrapping_sub(all);
+    // SAFETY: as above.
+    unsafe { slot.write(offset) };
+    Some(offset)
 }

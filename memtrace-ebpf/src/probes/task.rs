@@ -12,7 +12,6 @@ use memtrace_common::{
     wire::{Exec, Fork, KIND_EXEC, KIND_EXIT, KIND_FORK, KIND_FREE},
 };
 
-use super::rss;
 use crate::{
     CGROUP_ID, CGROUP_LEVEL, COMM, FOLLOW, PARENTS, emit,
     ids::{self, Ids},
@@ -24,7 +23,6 @@ use crate::{
 /// `(struct task_struct *parent, struct task_struct *child)`. The child has not run yet.
 #[inline(always)]
 pub(crate) fn fork(ctx: &RawTracePointContext) {
-    rss::note_cpu();
     let child = Task(ctx.arg(1));
     let Some(me) = Target::current() else {
         // The number may have been a target's: that one's mark has to outlive it, see `free`.

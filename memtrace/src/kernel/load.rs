@@ -23,7 +23,6 @@ use super::{
     btf::{BtfError, Layout},
     own,
     pidns::PidNamespace,
-    rss,
     targets::Targets,
     timing,
 };
@@ -184,7 +183,6 @@ impl Probes {
         for name in TRACEPOINTS {
             attach(&mut probes.ebpf, name)?;
         }
-        rss::visit_cpus(&layout.rss);
         let (count, ring_bytes) = (TRACEPOINTS.len(), options.ring_bytes);
         tracing::info!(count, ring_bytes, "the probes are attached");
         Ok(probes)

@@ -10,12 +10,17 @@
 
 use btf_rs::Btf;
 use memtrace_common::map::{RSS_BY_CPU, RSS_BY_THREAD, RSS_CPUS_MAX, RSS_UNKNOWN};
-use rustix::thread::{CpuSet, sched_setaffinity};
 
 use super::btf::{BtfError, member_offset, struct_size};
 
-/// `TASK_RSS_EVENTS_THRESH`, mm/memory.c
-const THREAD_BATCH: u64 = 64;
+/// How many pages a thread may keep to itself, of one kind on average: it adds them to its process's after
+/// `TASK_RSS_EVENTS_THRESH` (mm/memory.c) faults and one or two, each of which is of one anonymous page or, of a file or
+/// of shared memory, of `fault_around_bytes`.
+const THREAD_BATCH: u64 = {
+    const FAULTS: u64 = 64 + 2;
+    const FAULT_AROUND_PAGES: u64 = 16;
+    FAULTS * (1 + 2 * FAULT_AROUND_PAGES) / 3
+};
 
 /// What the probes have to know.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,15 +52,16 @@ pub struct RssLayout {
 impl RssLayout {
     /// Of this kernel; unknown where it has neither way.
     pub(super) fn read(btf: &Btf) -> Self {
-        Self::by_cpu(btf)
-            .or_else(|_| Self::by_thread(btf))
-            .unwrap_or_default()
+        // Kernels for fewer than four CPUs have this struct, and nothing in their threads: unknown.
+        let found = if struct_size(btf, "mm_rss_stat").is_ok() {
+            Self::by_thread(btf)
+        } else {
+            Self::by_cpu(btf)
+        };
+        found.unwrap_or_default()
     }
 
     fn by_cpu(btf: &Btf) -> Result<Self, BtfError> {
-        if member_offset(btf, "task_struct", "rss_stat").is_ok() {
-            return Self::by_thread(btf);
-        }
         let cpus = u64::from(cpu_count());
         Ok(Self {
             kept: RSS_BY_CPU,
@@ -90,33 +96,40 @@ impl RssLayout {
     }
 }
 
-/// CPUs that run, or might: one that does not has nothing to itself, but its number counts.
+/// How many CPUs may keep something to themselves: all that can be plugged in where the probes look at so many, else
+/// those that run.
 fn cpu_count() -> u32 {
-    let online = std::fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();
-    // `0-3,5`: the last number is the highest.
-    let last = online.trim().rsplit([',', '-']).next();
-    last.and_then(|cpu| cpu.parse::<u32>().ok())
-        .map_or(1, |cpu| cpu + 1)
+    let list = |which: &str| {
+        let list = std::fs::read_to_string(format!("/sys/devices/system/cpu/{which}"));
+        list.ok().and_then(|list| end_of(&list))
+    };
+    list("possible")
+        .filter(|&cpus| cpus as usize <= RSS_CPUS_MAX)
+        .or_else(|| list("online"))
+        .unwrap_or(1)
 }
 
-/// Has a thread be made on each CPU, which the probe on `sched_process_fork` takes as its occasion to see where that
-/// CPU's own memory is. A CPU that this process may not run on stays unknown.
-pub(super) fn visit_cpus(layout: &RssLayout) {
-    if layout.kept != RSS_BY_CPU || layout.cpus as usize > RSS_CPUS_MAX {
-        return;
-    }
-    let cpus = layout.cpus as usize;
-    // In a thread of its own, which takes its affinity with it when it ends.
-    let visitor = std::thread::spawn(move || {
-        for cpu in 0..cpus {
-            let mut only = CpuSet::new();
-            only.set(cpu);
-            if sched_setaffinity(None, &only).is_ok() {
-                let _ = std::thread::spawn(|| ()).join();
-            } else {
-                tracing::debug!(cpu, "cannot run on this CPU, or it is offline");
-            }
+/// One more than the last CPU of a list such as `0-3,5`.
+fn end_of(list: &str) -> Option<u32> {
+    let last = list.trim().rsplit([',', '-']).next()?;
+    last.parse::<u32>().ok()?.checked_add(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_cpu_of_a_list() {
+        let cases = [
+            ("0\n", Some(1)),
+            ("0-3\n", Some(4)),
+            ("0-3,7\n", Some(8)),
+            ("0-1,4-5", Some(6)),
+            ("", None),
+        ];
+        for (list, cpus) in cases {
+            assert_eq!(end_of(list), cpus, "{list:?}");
         }
-    });
-    let _ = visitor.join();
+    }
 }
