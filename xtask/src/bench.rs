@@ -16,6 +16,11 @@ use serde::Deserialize;
 
 use crate::{command, workspace};
 
+mod markers;
+mod served;
+
+use served::Served;
+
 /// System calls of one turn.
 const CALLS: u32 = 1_000_000;
 
@@ -34,7 +39,7 @@ struct Way {
     figures: Vec<f64>,
 }
 
-/// Measures `rounds` turns of a storm of `faults` page faults, and of a million system calls.
+/// Measures `rounds` turns of a storm of `faults` page faults, of a million system calls, of markers, and of servers.
 pub(crate) fn run(rounds: u32, faults: u64) -> Result<()> {
     command::stream(command::cargo().args(["build", "--release", "-p", "memtrace", "-p", "memtrace-tests"]))?;
     let bin = workspace::target_dir().join("release");
@@ -44,49 +49,77 @@ pub(crate) fn run(rounds: u32, faults: u64) -> Result<()> {
         .output()
         .is_ok_and(|o| o.status.success());
 
-    let mut storms = [
+    let mut storms = ways([
         "untraced",
         "traced by memtrace",
+        "traced, with --fault-time",
         "beside a process traced by memtrace",
         "perf record, every fault",
-    ]
-    .map(|name| Way {
-        name,
-        figures: Vec::new(),
-    });
-    let mut calls = ["untraced", "beside a process traced by memtrace"].map(|name| Way {
-        name,
-        figures: Vec::new(),
-    });
+    ]);
+    let mut calls = ways(["untraced", "beside a process traced by memtrace"]);
+    let mut writes = ways([
+        "plain, untraced",
+        "a marker, untraced",
+        "plain, traced by memtrace",
+        "a marker, traced by memtrace",
+    ]);
+    let mut served = Served::start(&workload)?;
     for round in 1..=rounds {
         println!("round {round} of {rounds}");
-        storms[0].figures.push(storm(&workload, faults, |_| Ok(None))?);
-        storms[1].figures.push(storm(&workload, faults, |pid| {
-            memtrace_on(&memtrace, pid).map(Some)
+        storms[0].add(storm(&workload, faults, |_| Ok(None))?);
+        storms[1].add(storm(&workload, faults, |pid| {
+            memtrace_on(&memtrace, pid, &[]).map(Some)
+        })?);
+        storms[2].add(storm(&workload, faults, |pid| {
+            memtrace_on(&memtrace, pid, &["--fault-time"]).map(Some)
         })?);
         let mut neighbour = Command::new("sleep")
             .arg("1000")
             .spawn()
             .context("cannot run `sleep`")?;
-        let mut watcher = memtrace_on(&memtrace, neighbour.id())?;
-        storms[2].figures.push(storm(&workload, faults, |_| Ok(None))?);
-        calls[1].figures.push(system_calls());
+        let mut watcher = memtrace_on(&memtrace, neighbour.id(), &[])?;
+        storms[3].add(storm(&workload, faults, |_| Ok(None))?);
+        calls[1].add(system_calls());
         watcher.stop()?;
         neighbour.kill()?;
         neighbour.wait()?;
-        calls[0].figures.push(system_calls());
+        calls[0].add(system_calls());
         if perf {
-            storms[3]
-                .figures
-                .push(storm(&workload, faults, |pid| perf_on(pid).map(Some))?);
+            storms[4].add(storm(&workload, faults, |pid| perf_on(pid).map(Some))?);
         }
+        writes[0].add(markers::plain()?);
+        writes[1].add(markers::marked()?);
+        let mut watcher = memtrace_on(&memtrace, std::process::id(), &[])?;
+        writes[2].add(markers::plain()?);
+        writes[3].add(markers::marked()?);
+        watcher.stop()?;
+        served.turn(&memtrace)?;
     }
     println!("\n{}", machine());
     println!("\na storm of {faults} page faults, nanoseconds a fault, {rounds} turns each:");
     print!("{}", table(&storms));
     println!("\n{CALLS} calls of getppid(2), nanoseconds a call, {rounds} turns each:");
     print!("{}", table(&calls));
+    println!(
+        "\n{} writes to /dev/null, nanoseconds a write, {rounds} turns each:",
+        markers::WRITES
+    );
+    print!("{}", table(&writes));
+    served.print();
     Ok(())
+}
+
+fn ways<const N: usize>(names: [&'static str; N]) -> [Way; N] {
+    names.map(|name| Way {
+        name,
+        figures: Vec::new(),
+    })
+}
+
+impl Way {
+    fn add(&mut self, figure: f64) {
+        self.figures.push(figure);
+    }
 }
 
 /// One storm, with whoever `watch` puts beside it. Nanoseconds a fault.
@@ -114,9 +147,10 @@ fn storm(workload: &Path, faults: u64, watch: impl FnOnce(u32) -> Result<Option<
     Ok(figures.ns_per_fault)
 }
 
-fn memtrace_on(memtrace: &Path, pid: u32) -> Result<Watcher> {
+fn memtrace_on(memtrace: &Path, pid: u32, options: &[&str]) -> Result<Watcher> {
     let mut child = Command::new(memtrace)
         .args(["--pid", &pid.to_string(), "--format", "json"])
+        .args(options)
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
