@@ -3,12 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use memtrace_tests::asked::Asked;
 use memtrace_tests::client::Client;
 use memtrace_tests::memtrace::{Memtrace, command};
-use memtrace_tests::process::{Finished, Running, Stream, built};
+use memtrace_tests::process::{Finished, PATIENCE, Running, Stream, built};
 use memtrace_tests::report::Report;
 use memtrace_tests::require_root;
 use memtrace_tests::server::{Server, app, installed, workload};
@@ -173,6 +173,36 @@ fn processes_of_a_name_are_traced_now_and_later() {
 #[ignore = "needs root"]
 fn a_name_may_be_longer_than_the_kernel_keeps() {
     assert_found_by_name(&Named::new("memtrace-workload-with-a-long-name"));
+}
+
+/// Each thread whose faults are timed takes descriptors, of which memtrace may have no end.
+#[test]
+#[ignore = "needs root"]
+fn processes_that_are_gone_hold_no_descriptor_of_a_run_that_times_faults() {
+    require_root();
+    let named = Named::new("mt-timed");
+    let _first = named.start();
+    let memtrace = Memtrace::attach(["--comm", &named.name, "--fault-time", "--format", "ndjson"]);
+    let held = || {
+        let descriptors = fs::read_dir(format!("/proc/{}/fd", memtrace.pid()));
+        descriptors.expect("it runs").count()
+    };
+    let wait_until = |what: &dyn Fn() -> bool| {
+        let deadline = Instant::now() + PATIENCE;
+        while !what() {
+            assert!(Instant::now() < deadline, "{} descriptors", held());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let before = held();
+    for _ in 0..4 {
+        let have = held();
+        let next = named.start();
+        wait_until(&|| held() > have);
+        drop(next);
+        wait_until(&|| held() <= before);
+    }
+    memtrace.interrupt().assert_status(0);
 }
 
 /// A cgroup of the test's own, removed on drop: what is in it has to be gone by then.

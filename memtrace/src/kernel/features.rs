@@ -12,7 +12,10 @@ use super::{
     procfs as processes,
 };
 use crate::event::Socket;
-use memtrace_common::Tgid;
+use memtrace_common::{
+    Tgid,
+    map::{RSS_BY_CPU, RSS_BY_THREAD, RSS_CPUS_MAX},
+};
 
 /// A capability that memtrace can need (`include/uapi/linux/capability.h`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +102,39 @@ pub fn jit() -> Option<bool> {
 /// Makes the maps, the ring among them, and loads and attaches each program, one after the other; takes all back.
 pub fn try_probes() -> Result<Vec<Tried>, LoadError> {
     load::try_each()
+}
+
+/// Whether the time in faults can be had, found out on a thread of this process.
+pub fn try_timing() -> Result<(), LoadError> {
+    load::try_timing()
+}
+
+/// How this kernel counts resident memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resident {
+    /// By CPU, and the probes can add up so many parts, or have to leave them out.
+    ByCpu {
+        /// CPUs.
+        cpus: u32,
+        /// All parts are read.
+        summed: bool,
+    },
+    /// By thread; what others keep to themselves is not read.
+    ByThread,
+    /// In neither way.
+    Unknown,
+}
+
+/// How this kernel counts resident memory. Unknown, too, where it does not say anything about itself.
+pub fn resident() -> Resident {
+    match Layout::of_this_kernel().map(|layout| layout.rss) {
+        Ok(rss) if rss.kept == RSS_BY_CPU => Resident::ByCpu {
+            cpus: rss.cpus,
+            summed: rss.cpus as usize <= RSS_CPUS_MAX,
+        },
+        Ok(rss) if rss.kept == RSS_BY_THREAD => Resident::ByThread,
+        _ => Resident::Unknown,
+    }
 }
 
 /// Where cgroup v2 is mounted.

@@ -122,7 +122,7 @@ impl Live {
             let before = threads.len();
             for (tid, count) in procfs::threads(tgid) {
                 if threads.insert(tid, count).is_none() {
-                    self.time_faults(tid);
+                    self.time_faults(tgid, tid);
                     let sp = procfs::stack_pointer(tgid, tid);
                     sink(Event::Notice(Notice::Thread { tgid, tid, count, sp }));
                 }
@@ -179,8 +179,8 @@ impl Live {
         for (tgid, fd, socket) in sockets {
             self.set_role(tgid, fd, socket);
         }
-        for Tgid(tgid) in joined {
-            self.time_faults(Tid(tgid));
+        for tgid in joined {
+            self.time_faults(tgid, Tid(tgid.0));
         }
         self.received += count as u64;
         self.undecoded += undecoded;
@@ -321,9 +321,9 @@ impl Live {
         }
     }
 
-    fn time_faults(&mut self, tid: Tid) {
+    fn time_faults(&mut self, tgid: Tgid, tid: Tid) {
         if self.times_faults
-            && let Err(error) = self.probes.time_faults(tid)
+            && let Err(error) = self.probes.time_faults(tgid, tid)
         {
             tracing::debug!(%error, ?tid, "cannot time a thread's faults");
             self.untimed = (self.untimed.0 + 1, Some(error));
@@ -438,6 +438,8 @@ fn keep_track(
         Record::Exec(exec) => {
             running.insert(Tgid(exec.header.tgid));
             leaving.remove(&Tgid(exec.header.tgid));
+            // One that became a target just now may have the number of one that is gone.
+            kin.found(Tgid(exec.header.tgid));
         }
         Record::Free(header) if header.tgid == header.tid => {
             running.remove(&Tgid(header.tgid));

@@ -24,7 +24,7 @@ use super::{
     own,
     pidns::PidNamespace,
     targets::Targets,
-    timing,
+    timing::{self, Timed},
 };
 use crate::ledger::entry::Lost;
 
@@ -133,6 +133,7 @@ pub struct Probes {
     counters: PerCpuArray<MapData, [u8; size_of::<Counters>()]>,
     gap: Array<MapData, [u8; size_of::<Gap>()]>,
     tallies: HashMap<MapData, u32, [u8; size_of::<Running>()]>,
+    timed: Timed,
     /// The probes' own log.
     log: Option<EbpfLogger<&'static dyn log::Log>>,
     /// Holds programs and attachments.
@@ -177,6 +178,7 @@ impl Probes {
             counters: typed(&mut ebpf, "COUNTERS")?,
             gap: typed(&mut ebpf, "GAP")?,
             tallies: typed(&mut ebpf, "TALLIES")?,
+            timed: Timed::default(),
             log,
             ebpf,
         };
@@ -188,9 +190,9 @@ impl Probes {
         Ok(probes)
     }
 
-    /// Times the faults of a thread, and of what it starts from now on. For a run that times faults.
-    pub fn time_faults(&mut self, tid: Tid) -> Result<(), LoadError> {
-        timing::attach(&mut self.ebpf, tid)
+    /// Times the faults of a process's thread, and of what it starts from now on. For a run that times faults.
+    pub fn time_faults(&mut self, tgid: Tgid, tid: Tid) -> Result<(), LoadError> {
+        self.timed.attach(&mut self.ebpf, tgid, tid)
     }
 
     /// How many faults were timed on threads that have not told of it.
@@ -275,6 +277,7 @@ impl Probes {
 
     /// Takes out all that the probes know of these processes.
     pub fn forget(&mut self, gone: &HashSet<Tgid>) -> Result<(), LoadError> {
+        self.timed.forget(&mut self.ebpf, gone);
         let known: Result<Vec<_>, _> = self.fds.keys().collect();
         for key in known.map_err(|source| LoadError::Map { name: "FDS", source })? {
             let FdKey { tgid, .. } = zerocopy::transmute!(key);
@@ -347,24 +350,31 @@ fn taken_out(name: &'static str, result: Result<(), MapError>) -> Result<(), Loa
     }
 }
 
+/// For trying what can be had.
+const TRIAL: Options = Options {
+    ring_bytes: 1 << 20,
+    follow: true,
+    comm: None,
+    cgroup: None,
+    fault_time: false,
+    kernel_log: false,
+};
+
 /// A tracepoint, and whether its program can be attached to it.
 pub type Tried = (&'static str, Result<(), LoadError>);
 
 /// Makes the maps, then loads and attaches each program alone, and takes all back.
 pub(super) fn try_each() -> Result<Vec<Tried>, LoadError> {
-    let options = Options {
-        ring_bytes: 1 << 20,
-        follow: true,
-        comm: None,
-        cgroup: None,
-        fault_time: false,
-        kernel_log: false,
-    };
-    let mut ebpf = make_maps(&options, &Layout::of_this_kernel()?)?;
+    let mut ebpf = make_maps(&TRIAL, &Layout::of_this_kernel()?)?;
     Ok(TRACEPOINTS
         .into_iter()
         .map(|name| (name, load(&mut ebpf, name).and_then(|()| attach(&mut ebpf, name))))
         .collect())
+}
+
+/// Makes the maps, times faults of this thread alone, and takes all back.
+pub(super) fn try_timing() -> Result<(), LoadError> {
+    timing::try_own(&mut make_maps(&TRIAL, &Layout::of_this_kernel()?)?)
 }
 
 /// Makes the maps, and sets what the programs take for constants.
