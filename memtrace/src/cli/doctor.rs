@@ -20,7 +20,7 @@ use crate::kernel::{
     LoadError, Tried,
     features::{
         self, CAP_BPF, CAP_DAC_READ_SEARCH, CAP_PERFMON, CAP_SYS_ADMIN, CAP_SYS_PTRACE, Capability, Lockdown,
-        Visibility,
+        Resident, Visibility,
     },
     pidns::{self, PidNamespace},
 };
@@ -74,6 +74,8 @@ pub(super) fn doctor(args: &DoctorArgs) -> Result<ExitCode, Failure> {
     findings.extend(capabilities(features::has));
     findings.push(lockdown(&features::lockdown()));
     findings.extend(probes(features::try_probes()));
+    findings.push(resident(features::resident()));
+    findings.push(timing(features::try_timing()));
     findings.extend(features::jit().map(jit));
     findings.push(pid_namespace(
         PidNamespace::of_this_process().unwrap_or_default(),
@@ -215,6 +217,41 @@ fn purpose(tracepoint: &str) -> &'static str {
         "mm_page_alloc" => "page frames that are handed out",
         "mm_page_free" => "page frames that are taken back",
         _ => "a probe",
+    }
+}
+
+fn resident(kept: Resident) -> Finding {
+    const SUBJECT: &str = "resident memory";
+    match kept {
+        Resident::ByCpu { summed: true, .. } => ok(SUBJECT, "counted by CPU; every part is read"),
+        Resident::ByCpu { cpus, .. } => limited(
+            SUBJECT,
+            format!("counted by CPU, and {cpus} are too many to read"),
+            "exactness: each request's `rss.error_max` says how far its figures may be off",
+        ),
+        Resident::ByThread => limited(
+            SUBJECT,
+            "counted by thread",
+            "exactness where a process has several: each request's `rss.error_max` says how far its figures may be \
+             off",
+        ),
+        Resident::Unknown => limited(
+            SUBJECT,
+            "this kernel does not say where it counts it",
+            "how a request moved it: `rss` is null",
+        ),
+    }
+}
+
+fn timing(tried: Result<(), LoadError>) -> Finding {
+    const SUBJECT: &str = "fault timing";
+    match tried {
+        Ok(()) => ok(SUBJECT, "--fault-time can be used"),
+        Err(error) => limited(
+            SUBJECT,
+            chain(&error),
+            "the time in faults: --fault-time cannot be used",
+        ),
     }
 }
 
@@ -362,6 +399,11 @@ mod tests {
         findings.extend(capabilities(|_| Some(true)));
         findings.extend([
             lockdown(&Lockdown::Mode("none".to_owned())),
+            resident(Resident::ByCpu {
+                cpus: 2,
+                summed: true,
+            }),
+            timing(Ok(())),
             jit(true),
             pid_namespace(None, true),
             cgroup(Some("/sys/fs/cgroup".to_owned())),
@@ -375,6 +417,13 @@ mod tests {
         findings.extend(capabilities(|_| Some(false)));
         findings.extend([
             lockdown(&Lockdown::Mode("confidentiality".to_owned())),
+            resident(Resident::ByCpu {
+                cpus: 64,
+                summed: false,
+            }),
+            resident(Resident::ByThread),
+            resident(Resident::Unknown),
+            timing(Err(LoadError::Foreign("page_fault_end"))),
             jit(false),
             pid_namespace(None, false),
             pid_namespace(Some(PidNamespace::default()), true),
