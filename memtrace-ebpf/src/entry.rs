@@ -72,6 +72,12 @@ pub(crate) fn by_fault(registers: *const u8) {
     }
 }
 
+/// Where a thread's registers lie on its stack, as the first that entered the kernel had them (`task_pt_regs`).
+#[inline(always)]
+pub(crate) fn registers() -> u64 {
+    entry().map_or(0, |entry| entry.registers)
+}
+
 #[inline(always)]
 fn above_stack(registers: *const u8) -> u64 {
     (registers as u64).wrapping_sub(Task::current().stack())

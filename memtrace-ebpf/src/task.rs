@@ -7,7 +7,7 @@ use memtrace_common::FaultCount;
 
 use crate::{
     PID_LEVEL, PID_NUMBERS, PIDNS_INUM, TASK_MAJ_FLT, TASK_MIN_FLT, TASK_MM, TASK_PID, TASK_STACK, TASK_TGID,
-    TASK_THREAD_PID,
+    TASK_THREAD_PID, arch, entry,
 };
 
 /// A `struct task_struct *`.
@@ -73,11 +73,11 @@ impl Task {
         self.read(TASK_STACK.load())
     }
 
-    /// Where its stack in user space is, as it will return there.
+    /// Where its stack in user space is, as it will return there; nonsense as long as no target has entered the kernel.
     #[inline(always)]
     pub(crate) fn user_stack_pointer(self) -> u64 {
-        let stack = self.follow(TASK_STACK.load());
-        stack.read(arch::THREAD_SIZE - arch::REGISTERS_SIZE + arch::SP as u64)
+        let registers = Self((self.stack() + entry::registers()) as *const u8);
+        registers.read(arch::SP as u64)
     }
 
     /// Its `struct mm_struct *`.

@@ -68,9 +68,6 @@ pub(crate) const IP: usize = 128;
 
 /// Of the stack pointer.
 pub(crate) const SP: usize = 152;
-/// The size of `struct pt_regs`, which lies at the very top of a thread's kernel stack (`task_pt_regs`).
-pub(crate) const REGISTERS_SIZE: u64 = 168;
-
 /// Of the code segment's selector.
 pub(crate) const CS: usize = 136;
 /// The selector of 32-bit code (`__USER32_CS`, `arch/x86/include/asm/segment.h`), whose system calls have other numbers.
