@@ -91,8 +91,8 @@ fn named_by_doctor() -> Vec<String> {
     run.assert_status(2);
     // Its lines are wrapped.
     let text = run.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
-    let list = text.split_once(" on the memtrace binary (").map(|(_, rest)| rest);
-    let list = list.and_then(|rest| Some(rest.split_once(" in all)")?.0));
+    let list = text.split_once("sudo setcap ").map(|(_, rest)| rest);
+    let list = list.and_then(|rest| Some(rest.split_once("+ep on the memtrace binary")?.0));
     let list = list.unwrap_or_else(|| panic!("it names no capabilities\n{run}"));
     list.split(',').map(str::to_owned).collect()
 }
