@@ -4,7 +4,7 @@
 //! not know what is counted.
 //!
 //! An interrupt in kernel mode is handled on a stack of its own, and so are its soft interrupts. One in user mode is
-//! handled on the thread's, which is empty then (`call_on_irqstack_cond` in arch/x86/include/asm/irq_stack.h, from
+//! handled on the thread's, which is empty then (`call_on_irqstack_cond` in `arch/x86/include/asm/irq_stack.h`, from
 //! 5.10 on), and frees what RCU has waited for on any process's behalf. What is right below the user's registers tells
 //! by which way the kernel was entered: the entry code calls system calls, page faults and interrupts from different
 //! places. Where `FRED` enters, all come by one, and interrupts in user mode are the thread's. With `PREEMPT_RT`, what
@@ -94,11 +94,10 @@ fn word_below(address: u64) -> u64 {
 #[inline(always)]
 fn number(ctx: &RawTracePointContext, running: &mut Running) -> u64 {
     let cell = &raw mut running.cell;
-    // SAFETY: a reference. Volatile, so that the compiler does not keep the pointer in its register.
-    unsafe {
-        cell.cast::<*const u8>().write_volatile(ctx.as_ptr().cast());
-        cell.read_volatile()
-    }
+    // SAFETY: from a reference. Volatile, so that the compiler does not keep the pointer in its register.
+    unsafe { cell.cast::<*const u8>().write_volatile(ctx.as_ptr().cast()) };
+    // SAFETY: as above; every bit pattern is a number.
+    unsafe { cell.read_volatile() }
 }
 
 #[inline(always)]

@@ -4,7 +4,7 @@
 //! - up to 6.1: `mm->rss_stat.count[]`, to which each thread adds its own `task->rss_stat.count[]` every 64 faults
 //!   (`TASK_RSS_EVENTS_THRESH` in mm/memory.c)
 //! - from 6.2 on: `mm->rss_stat[]`, a `percpu_counter` each, to which each CPU adds its part once that is a batch
-//!   (lib/percpu_counter.c)
+//!   (`lib/percpu_counter.c`)
 
 use aya_ebpf::helpers::generated::bpf_map_lookup_percpu_elem;
 use memtrace_common::{
