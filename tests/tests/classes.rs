@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
 
-use memtrace_tests::memtrace::Memtrace;
+use memtrace_tests::memtrace::{self, Memtrace};
 use memtrace_tests::nginx::Nginx;
-use memtrace_tests::process::Finished;
+use memtrace_tests::process::{Finished, Running};
 use memtrace_tests::report::{Report, Request};
 use memtrace_tests::server::{Server, app, free_port, installed};
 use memtrace_tests::traced::{Traced, plan};
@@ -380,4 +380,57 @@ fn nodes_requests_add_up_by_cause_and_region() {
     let mut command: Command = installed("node", "nodejs");
     let server = Server::start(command.arg(app("plain/server.js")).env("PORT", "0"));
     assert_identities(&server, "/page");
+}
+
+/// A mapping is gone, and another is at its address, by the time anybody can ask for its file.
+#[test]
+#[ignore = "needs root and python3"]
+fn a_mapping_that_is_gone_is_not_named_after_what_came_next() {
+    const SCRIPT: &str = r#"
+import mmap, os, sys, time
+mark = os.open("/dev/null", os.O_WRONLY)
+files = [os.open(path, os.O_RDONLY) for path in sys.argv[1:]]
+def map_and_read(file, name):
+    memory = mmap.mmap(file, 409600, mmap.MAP_PRIVATE, mmap.PROT_READ)
+    os.write(mark, b"memtrace:begin %s %s" % (name, name))
+    memory[0]
+    os.write(mark, b"memtrace:end %s" % name)
+    return memory
+map_and_read(files[0], b"before-a-file").close()
+memory = map_and_read(files[1], b"a-file")
+time.sleep(0.5)
+memory.close()
+map_and_read(files[0], b"before-memory").close()
+memory = mmap.mmap(-1, 409600, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+time.sleep(0.5)
+"#;
+    require_root();
+    let folder = tempfile::tempdir().expect("a folder");
+    let [first, second, report] = ["first", "second", "report"].map(|name| folder.path().join(name));
+    for file in [&first, &second] {
+        fs::write(file, vec![7; 409_600]).expect("a file");
+    }
+    let mut memtrace = memtrace::command(["--format", "ndjson", "-o"]);
+    memtrace
+        .arg(&report)
+        .args(["--", "python3", "-c", SCRIPT])
+        .args([&first, &second]);
+    // Only to say which package has it.
+    let _ = installed("python3", "python3");
+    let run = Running::start(&mut memtrace).finish();
+    run.assert_status(0);
+    let text = fs::read_to_string(report).expect("a report");
+    let report = Report::parse(&text).unwrap_or_else(|why| panic!("{why}\n{run}"));
+    run.assert(
+        report.requests.len() == 3,
+        format_args!("{} windows", report.requests.len()),
+    );
+    for window in &report.requests {
+        breakdowns(&run, window);
+        let files = window.faults.files.as_deref().unwrap_or_default();
+        let is = files.iter().map(|file| file.path.as_str()).collect::<Vec<_>>();
+        let own = if window.path == "a-file" { &second } else { &first };
+        let holds = is == [own.to_string_lossy()] || is == ["(unknown)"] && window.path != "a-file";
+        run.assert(holds, format_args!("{} is in {own:?}, not {is:?}", window.path));
+    }
 }

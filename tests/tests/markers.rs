@@ -85,10 +85,11 @@ fn each_kind_of_window_has_exactly_its_faults() {
                 || frames.is_some_and(|frames| frames.user == request.faults.total));
         run.assert(holds, format_args!("{request:?}"));
     }
-    // After `plain`; where nothing was opened; and around `here`: the other thread's, and what came after it.
+    // After `plain`; where nothing was opened; and around `here`: the other thread's, and what came after it. Before its
+    // first window and after its last the process may take one or another for itself.
     let nobodys = (1 + 1 + 5 + 1) * PAGES;
     run.assert(
-        report.summary.books.unattributed == nobodys,
+        (nobodys..nobodys + PAGES).contains(&report.summary.books.unattributed),
         format_args!("{nobodys} are in no window: {:?}", report.summary),
     );
     let notes = &report.summary.notes;
