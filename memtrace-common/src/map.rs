@@ -129,6 +129,8 @@ pub struct Running {
     pub stack: u64,
     /// Where a pointer becomes a number that the verifier lets be calculated with.
     pub cell: u64,
+    /// Not zero once the thread has begun to exit.
+    pub exiting: u64,
 }
 
 /// How a thread comes from user space into this kernel, in `ENTRY`: learned at the first entry of each kind, zero
@@ -145,6 +147,9 @@ pub struct Entry {
     pub fault: u64,
 }
 
+/// Members between a task and the file system of one of its descriptors.
+pub const FILE_STEPS: usize = 9;
+
 /// `RSS_KEPT`: this kernel's way to count resident memory is not known.
 pub const RSS_UNKNOWN: u8 = 0;
 /// `RSS_KEPT`: a number in `mm_struct`, and what each thread has not added to it yet (up to 6.1).
@@ -155,7 +160,7 @@ pub const RSS_BY_CPU: u8 = 2;
 pub const RSS_CPUS_MAX: usize = 16;
 
 const _: () = {
-    assert!(size_of::<Running>() == 80);
+    assert!(size_of::<Running>() == 88);
     assert!(size_of::<Entry>() == 24);
     assert!(size_of::<Counters>() == 88);
     assert!(size_of::<Parent>() == 16);

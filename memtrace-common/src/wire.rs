@@ -147,6 +147,12 @@ pub struct Mm {
     pub ret: i64,
     /// Its arguments, in the call's own order.
     pub args: [u64; 6],
+    /// `mmap` of a descriptor: the inode's number. Zero where there is none, or the descriptor is closed again.
+    pub inode: u64,
+    /// The file system's device (`MKDEV`).
+    pub device: u32,
+    /// The file system's magic number (`include/uapi/linux/magic.h`).
+    pub magic: u32,
 }
 
 /// Page frames, counted in base pages.
@@ -268,7 +274,7 @@ const _: () = {
     assert!(size_of::<Fault>() == 56);
     assert!(size_of::<Fork>() == 56);
     assert!(size_of::<Exec>() == 64);
-    assert!(size_of::<Mm>() == 96);
+    assert!(size_of::<Mm>() == 112);
     assert!(size_of::<Io>() == 56);
     assert!(size_of::<Tally>() == 96);
     assert!(size_of::<Rss>() == 80);

@@ -44,7 +44,8 @@ use aya_ebpf::{
     programs::{PerfEventContext, RawTracePointContext},
 };
 use memtrace_common::map::{
-    Counters, Entry, FdKey, FdState, Gap, Parent, RSS_CPUS_MAX, Running, TARGETS_PER_ELEMENT, TGID_LIMIT,
+    Counters, Entry, FILE_STEPS, FdKey, FdState, Gap, Parent, RSS_CPUS_MAX, Running, TARGETS_PER_ELEMENT,
+    TGID_LIMIT,
 };
 
 /// All records. Userspace sets the size before it loads.
@@ -122,6 +123,11 @@ static TASK_RSS: Global<u64> = Global::new(0);
 static TASK_SIGNAL: Global<u64> = Global::new(0);
 #[unsafe(no_mangle)]
 static SIGNAL_THREADS: Global<u64> = Global::new(0);
+/// The way from a descriptor to its file system: `files`, `fdt`, `max_fds`, `fd`, `f_inode`, `i_ino`, `i_sb`, `s_dev`,
+/// `s_magic`, each in the struct that the one before leads to.
+#[unsafe(no_mangle)]
+static FILE_PATH: Global<[u64; FILE_STEPS]> = Global::new([0; FILE_STEPS]);
+
 /// In `struct mm_struct`.
 #[unsafe(no_mangle)]
 static MM_RSS: Global<u64> = Global::new(0);

@@ -36,13 +36,13 @@ pub(crate) fn begin(me: Target) -> Option<&'static mut Running> {
 /// Sends what there is, and begins anew.
 #[inline(always)]
 pub(crate) fn flush(me: Target) {
-    tell(me.tgid, me.tid);
+    tell(me.tgid, me.tid, me.tid);
 }
 
 /// A function of its own, for what calls it is many: numbers go in and out, which every kernel's verifier takes.
 #[inline(never)]
-extern "C" fn tell(tgid: u32, tid: u32) -> u32 {
-    let Some(running) = of(tid) else { return 0 };
+extern "C" fn tell(tgid: u32, tid: u32, kept_under: u32) -> u32 {
+    let Some(running) = of(kept_under) else { return 0 };
     let Running {
         frames,
         timed_faults,
@@ -69,11 +69,28 @@ extern "C" fn tell(tgid: u32, tid: u32) -> u32 {
     1
 }
 
-/// The thread ends, or ends to have this number.
+/// The thread begins to exit. What is kept of it stays until it is gone, so that a late fault begins no other.
 #[inline(always)]
-pub(crate) fn end(tgid: u32, tid: u32) {
-    tell(tgid, tid);
-    forget(tid);
+pub(crate) fn exits(me: Target) {
+    flush(me);
+    if let Some(running) = of(me.tid) {
+        running.exiting = 1;
+    }
+}
+
+/// A thread is gone. Its number may be another's by now.
+#[inline(always)]
+pub(crate) fn gone(tid: u32) {
+    if of(tid).is_some_and(|running| running.exiting != 0) {
+        forget(tid);
+    }
+}
+
+/// The running thread had another number until now.
+#[inline(always)]
+pub(crate) fn renumbered(me: Target, old_tid: u32) {
+    tell(me.tgid, me.tid, old_tid);
+    forget(old_tid);
 }
 
 /// A number is a thread's no more, or not yet.

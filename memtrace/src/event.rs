@@ -5,7 +5,7 @@
 
 use memtrace_common::{FaultCount, Fd, Nanos, Tgid, Tid, decode::Record};
 
-use crate::ledger::entry::Lost;
+use crate::ledger::{Work, entry::Lost};
 
 /// One step of a run.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,10 +62,12 @@ pub enum Notice {
         tgid: Tgid,
         /// The first address.
         start: u64,
-        /// The path, as `/proc/PID/maps` has it.
-        path: Vec<u8>,
+        /// The path, as `/proc/PID/maps` has it, where it could be found.
+        path: Option<Vec<u8>>,
         /// With `MAP_SHARED`.
         shared: bool,
+        /// It lies on a file system in memory (tmpfs).
+        in_memory: bool,
     },
     /// A program gave a name to some of its memory.
     Named {
@@ -115,10 +117,12 @@ pub enum Notice {
         /// A time before the first of them was read: what a request does later may not be counted whole.
         time: Nanos,
     },
-    /// Faults were timed on threads that have not told of it.
-    Timed {
-        /// How many.
-        faults: u64,
+    /// What a thread's work took since it last told of it, at the end of the run.
+    Untold {
+        /// The thread.
+        tid: Tid,
+        /// What it took.
+        work: Work,
     },
     /// What the probes could not deliver, in all.
     Lost(Lost),

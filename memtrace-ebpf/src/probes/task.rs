@@ -90,10 +90,6 @@ pub(crate) fn exec(ctx: &RawTracePointContext) {
     let header = emit::header(me, KIND_EXEC);
     let comm = bpf_get_current_comm().unwrap_or_default();
     let old_tid = ids::from_global(ctx.arg(1));
-    if old_tid != me.tid {
-        // The thread has the first one's number now. Nobody would look under its own again but who gets it next.
-        tally::end(me.tgid, old_tid);
-    }
     emit::send(
         Family::Task,
         header.time_ns,
@@ -104,6 +100,10 @@ pub(crate) fn exec(ctx: &RawTracePointContext) {
             comm,
         },
     );
+    if old_tid != me.tid {
+        // It has the first thread's number now, from the record above on.
+        tally::renumbered(me, old_tid);
+    }
 }
 
 /// The thread begins to exit. It can fault after this: from 6.16 on the tracepoint comes before the thread lets go
@@ -112,7 +112,7 @@ pub(crate) fn exec(ctx: &RawTracePointContext) {
 pub(crate) fn exit() {
     if let Some(me) = Target::current() {
         ids::remember_current(me.ids());
-        tally::end(me.tgid, me.tid);
+        tally::exits(me);
         let header = emit::header(me, KIND_EXIT);
         emit::send(Family::Task, header.time_ns, header);
     }
@@ -126,6 +126,7 @@ pub(crate) fn free(ctx: &RawTracePointContext) {
     if target::flags(tgid) == 0 {
         return;
     }
+    tally::gone(tid);
     let header = emit::header_of(tgid, tid, task.fault_count(), KIND_FREE);
     emit::send(Family::Task, header.time_ns, header);
     // The process stays marked: its threads are freed in any order, and each has a last word. Whoever gets its number

@@ -3,6 +3,7 @@
 //! Owns the reading of BTF. Must not know what the offsets are for.
 
 use btf_rs::{Btf, Type};
+use memtrace_common::map::FILE_STEPS;
 use thiserror::Error;
 
 use super::rss::RssLayout;
@@ -33,6 +34,8 @@ pub struct Layout {
     pub task: TaskOffsets,
     /// Resident memory.
     pub rss: RssLayout,
+    /// From a task to the file system of one of its descriptors.
+    pub file: [u64; FILE_STEPS],
 }
 
 impl Layout {
@@ -42,6 +45,7 @@ impl Layout {
         Ok(Self {
             task: TaskOffsets::read(&btf)?,
             rss: RssLayout::read(&btf),
+            file: file_path(&btf)?,
         })
     }
 }
@@ -88,6 +92,26 @@ impl TaskOffsets {
                 + member_offset(btf, "ns_common", "inum")?,
         })
     }
+}
+
+/// The members by which the probes come from a task to the file system of a descriptor, in their order.
+fn file_path(btf: &Btf) -> Result<[u64; FILE_STEPS], BtfError> {
+    const STEPS: [(&str, &str); FILE_STEPS] = [
+        ("task_struct", "files"),
+        ("files_struct", "fdt"),
+        ("fdtable", "max_fds"),
+        ("fdtable", "fd"),
+        ("file", "f_inode"),
+        ("inode", "i_ino"),
+        ("inode", "i_sb"),
+        ("super_block", "s_dev"),
+        ("super_block", "s_magic"),
+    ];
+    let mut path = [0; FILE_STEPS];
+    for (offset, (name, member)) in path.iter_mut().zip(STEPS) {
+        *offset = member_offset(btf, name, member)?;
+    }
+    Ok(path)
 }
 
 /// The size of a struct.

@@ -21,12 +21,10 @@ use super::{
     dying::Dying,
     kin::Kin,
     load::{Emission, LoadError, Options, Probes},
+    paths::Paths,
     procfs,
 };
-use crate::{
-    event::{Event, Notice, Socket},
-    model::vma::PAGE,
-};
+use crate::event::{Event, Notice, Socket};
 
 /// Records taken from the ring at a time, so that the rest of the program gets its turn.
 const BATCH: usize = 65_536;
@@ -52,6 +50,7 @@ pub struct Live {
     leaving: HashMap<Tgid, Nanos>,
     kin: Kin,
     dying: Dying,
+    paths: Paths,
     /// Listening sockets whose port has been looked up.
     listeners: HashSet<(Tgid, Fd)>,
     received: u64,
@@ -72,6 +71,7 @@ impl Live {
             leaving: HashMap::new(),
             kin: Kin::default(),
             dying: Dying::default(),
+            paths: Paths::default(),
             listeners: HashSet::new(),
             received: 0,
             undecoded: 0,
@@ -143,7 +143,7 @@ impl Live {
         let mut sockets: Vec<(Tgid, Fd, Socket)> = Vec::new();
         let mut joined: Vec<Tgid> = Vec::new();
         let (running, kin, listeners) = (&mut self.running, &mut self.kin, &mut self.listeners);
-        let (leaving, dying) = (&mut self.leaving, &mut self.dying);
+        let (leaving, dying, paths) = (&mut self.leaving, &mut self.dying, &mut self.paths);
         let count = self.probes.drain(BATCH, |bytes| {
             let Ok(record) = Record::decode(bytes) else {
                 undecoded += 1;
@@ -154,7 +154,7 @@ impl Live {
                 sockets.push((tgid, fd, socket));
             }
             if let Record::Mm(mm) = &record
-                && let Some(notice) = mapped(mm).or_else(|| named(mm))
+                && let Some(notice) = mapped(mm, paths).or_else(|| named(mm))
             {
                 sink(Event::Notice(notice));
             }
@@ -250,8 +250,9 @@ impl Live {
         self.await_last_words(listed, &told, &mut sink);
         self.probes.stop();
         while self.pump(&mut sink) {}
-        let faults = self.probes.timed_untold();
-        sink(Event::Notice(Notice::Timed { faults }));
+        for (tid, work) in self.probes.untold() {
+            sink(Event::Notice(Notice::Untold { tid, work }));
+        }
         if let (threads, Some(error)) = &self.untimed {
             let note = format!("the faults of {threads} threads were not timed: {error}");
             sink(Event::Notice(Notice::Note(note)));
@@ -360,22 +361,19 @@ pub fn tell_maps(tgid: Tgid, mut sink: impl FnMut(Event<'_>)) {
     }
 }
 
-/// Which file an `mmap` has mapped: its descriptor may be closed by now, so `/proc` is asked for the mapping.
-fn mapped(mm: &Mm) -> Option<Notice> {
+/// Which file an `mmap` has mapped.
+fn mapped(mm: &Mm, paths: &mut Paths) -> Option<Notice> {
     const MAP_SHARED: u64 = 1;
     const MAP_ANONYMOUS: u64 = 0x20;
-    let [_, len, _, flags, ..] = mm.args;
-    if mm.header.op != MM_MMAP || mm.ret <= 0 || flags & MAP_ANONYMOUS != 0 {
-        return None;
-    }
-    let tgid = Tgid(mm.header.tgid);
-    let start = mm.ret.cast_unsigned();
-    let end = start.checked_add(len.checked_next_multiple_of(PAGE)?)?;
-    Some(Notice::Mapped {
-        tgid,
-        start,
-        path: procfs::mapped(tgid, start..end)?,
+    /// `include/uapi/linux/magic.h`
+    const TMPFS_MAGIC: u32 = 0x0102_1994;
+    let flags = mm.args[3];
+    (mm.header.op == MM_MMAP && mm.ret > 0 && flags & MAP_ANONYMOUS == 0).then(|| Notice::Mapped {
+        tgid: Tgid(mm.header.tgid),
+        start: mm.ret.cast_unsigned(),
+        path: paths.of(mm),
         shared: flags & MAP_SHARED != 0,
+        in_memory: mm.magic == TMPFS_MAGIC,
     })
 }
 
@@ -386,8 +384,7 @@ fn named(mm: &Mm) -> Option<Notice> {
         return None;
     }
     let tgid = Tgid(mm.header.tgid);
-    let end = start.checked_add(len)?;
-    let name = procfs::mapped(tgid, start..end)?;
+    let name = procfs::mapped(tgid, start)?;
     Some(Notice::Named {
         tgid,
         start,

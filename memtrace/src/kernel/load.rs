@@ -26,7 +26,7 @@ use super::{
     targets::Targets,
     timing::{self, Timed},
 };
-use crate::ledger::entry::Lost;
+use crate::ledger::{Work, entry::Lost};
 
 /// The committed object; `cargo xtask bpf` rebuilds it.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(
@@ -195,15 +195,25 @@ impl Probes {
         self.timed.attach(&mut self.ebpf, tgid, tid)
     }
 
-    /// How many faults were timed on threads that have not told of it.
-    pub fn timed_untold(&self) -> u64 {
+    /// What threads' work took that they have not told of.
+    pub fn untold(&self) -> Vec<(Tid, Work)> {
         let tallies = self.tallies.iter().flatten();
         tallies
-            .map(|(_, running)| {
-                let running: Running = zerocopy::transmute!(running);
-                running.timed_faults
+            .map(|(tid, running)| {
+                let Running {
+                    frames,
+                    timed_faults,
+                    fault_ns,
+                    ..
+                } = zerocopy::transmute!(running);
+                let work = Work {
+                    frames,
+                    timed_faults,
+                    fault_ns,
+                };
+                (Tid(tid), work)
             })
-            .sum()
+            .collect()
     }
 
     /// Who is traced.
@@ -378,7 +388,7 @@ pub(super) fn try_timing() -> Result<(), LoadError> {
 }
 
 /// Makes the maps, and sets what the programs take for constants.
-fn make_maps(options: &Options, Layout { task, rss }: &Layout) -> Result<Ebpf, LoadError> {
+fn make_maps(options: &Options, Layout { task, rss, file }: &Layout) -> Result<Ebpf, LoadError> {
     let fault_time = u8::from(options.fault_time);
     let huge_order = huge_order();
     let object = object()?;
@@ -413,6 +423,7 @@ fn make_maps(options: &Options, Layout { task, rss }: &Layout) -> Result<Ebpf, L
         .override_global("RSS_KEPT", &rss.kept, true)
         .override_global("CPUS", &rss.cpus, true)
         .override_global("RSS_BATCH", &rss.batch, true)
+        .override_global("FILE_PATH", file, true)
         .override_global("FAULT_TIME", &fault_time, true)
         .override_global("HUGE_ORDER", &huge_order, true)
         .override_global("PIDNS_DEV", &pid_namespace.device, true)

@@ -14,6 +14,7 @@ mod kin;
 mod live;
 mod load;
 pub(crate) mod own;
+mod paths;
 pub mod pidns;
 pub mod procfs;
 mod rss;

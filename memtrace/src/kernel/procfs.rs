@@ -3,11 +3,7 @@
 //! Owns the reading of `/proc`. A process can vanish at any moment: what can't be read any more is left out. Must
 //! not know why anybody asks.
 
-use std::{
-    collections::{HashMap, HashSet},
-    ops::Range,
-    os::unix::ffi::OsStringExt as _,
-};
+use std::collections::{HashMap, HashSet};
 
 use memtrace_common::{FaultCount, Fd, Tgid, Tid};
 use procfs::{
@@ -128,19 +124,12 @@ pub fn maps(tgid: Tgid) -> Option<Vec<u8>> {
         .filter(|text| !text.is_empty())
 }
 
-/// What is mapped at these addresses, as `/proc/PID/maps` writes it.
-pub fn mapped(tgid: Tgid, addresses: Range<u64>) -> Option<Vec<u8>> {
-    let Range { start, end } = addresses;
-    // One link of one mapping, for those who may (CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE).
-    if let Ok(path) = std::fs::read_link(format!("/proc/{}/map_files/{start:x}-{end:x}", tgid.0)) {
-        let path = path.into_os_string().into_vec();
-        let lines: Vec<&[u8]> = path.split(|&byte| byte == b'\n').collect();
-        return Some(lines.join(&b"\\012"[..]));
-    }
+/// The name of what is mapped at an address, as `/proc/PID/maps` writes it.
+pub fn mapped(tgid: Tgid, address: u64) -> Option<Vec<u8>> {
     let text = maps(tgid)?;
     maps::parse(&text)
         .flatten()
-        .find(|line| line.range.contains(&start))
+        .find(|line| line.range.contains(&address))
         .map(|line| line.name.to_vec())
 }
 

@@ -20,6 +20,27 @@ pub(super) struct Memory {
     last: Option<Resident>,
 }
 
+/// What a thread's work took between two moments at which it may have turned to other work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Page frames.
+    pub frames: FrameCount,
+    /// Faults that were timed.
+    pub timed_faults: u64,
+    /// The time in them, nanoseconds.
+    pub fault_ns: u64,
+}
+
+impl From<&Tally> for Work {
+    fn from(tally: &Tally) -> Self {
+        Self {
+            frames: tally.frames,
+            timed_faults: tally.timed_faults,
+            fault_ns: tally.fault_ns,
+        }
+    }
+}
+
 /// A process's resident memory at one moment, in pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resident {
@@ -52,14 +73,14 @@ impl Memory {
     }
 
     /// Its thread worked for it.
-    pub(super) fn add(&mut self, tally: &Tally) {
-        let (sum, more) = (&mut self.frames, &tally.frames);
+    pub(super) fn add(&mut self, work: &Work) {
+        let (sum, more) = (&mut self.frames, &work.frames);
         sum.user += more.user;
         sum.page_table += more.page_table;
         sum.kernel += more.kernel;
         sum.freed += more.freed;
         sum.huge += more.huge;
-        self.fault_ns += tally.fault_ns;
+        self.fault_ns += work.fault_ns;
     }
 
     /// A part of its answer was written.

@@ -17,7 +17,7 @@ pub mod spread;
 
 use std::collections::{BTreeMap, HashMap};
 
-use memtrace_common::{FaultCount, Nanos, Tgid, Tid, wire};
+use memtrace_common::{FaultCount, Nanos, Tgid, Tid};
 
 use self::{
     activity::Activity,
@@ -30,7 +30,7 @@ use crate::{
     window::{Owner, Reason, RequestId},
 };
 pub use kinds::Place;
-pub use memory::Resident;
+pub use memory::{Resident, Work};
 
 /// How long a request that has ended waits for the confirmation of its last faults, in the run's own time.
 const SETTLE: Nanos = Nanos(250_000_000);
@@ -89,6 +89,8 @@ struct Open {
 /// What is fixed when a request ends.
 #[derive(Clone, Copy, Debug)]
 struct Ended {
+    /// The thread that read it, where another ended it: what that one's work took is still to be told.
+    awaits: Option<Tid>,
     at: Nanos,
     complete: bool,
     in_window: u64,
@@ -101,6 +103,8 @@ pub struct Ledger {
     requests: HashMap<RequestId, Open>,
     /// Those that have ended and wait, in order.
     closing: Vec<RequestId>,
+    /// Of these, by the thread whose word they wait for.
+    awaiting: HashMap<Tid, Vec<RequestId>>,
     processes: HashMap<Tgid, Activity>,
     /// Reported but for the names of files.
     done: Vec<(Request, Kinds)>,
@@ -194,22 +198,28 @@ impl Ledger {
         }
     }
 
-    /// Its response is over, or never will be.
-    pub fn end(&mut self, id: RequestId, at: Nanos, complete: bool) {
+    /// Its response is over, or never will be. `by` is the thread that ended it.
+    pub fn end(&mut self, id: RequestId, at: Nanos, complete: bool, by: Option<Tid>) {
         let Some(request) = self.requests.get(&id).filter(|r| r.ended.is_none()) else {
             return;
         };
+        let reader = request.tid;
+        let awaits = by.is_some_and(|by| by != reader).then_some(reader);
         let (in_window, open_max) = self.close_window(id, request.tgid);
         let ended = Ended {
+            awaits,
             at,
             complete,
             in_window,
             open_max,
         };
         match self.requests.get_mut(&id) {
-            Some(request) if request.pending > 0 => {
+            Some(request) if request.pending > 0 || awaits.is_some() => {
                 request.ended = Some(ended);
                 self.closing.push(id);
+                if let Some(reader) = awaits {
+                    self.awaiting.entry(reader).or_default().push(id);
+                }
             }
             Some(_) => self.report(id, ended),
             None => {}
@@ -287,7 +297,7 @@ impl Ledger {
                 &mut request.user_mode
             }) += 1;
         }
-        if let (0, Some(ended)) = (request.pending, request.ended) {
+        if let (0, Some(ended @ Ended { awaits: None, .. })) = (request.pending, request.ended) {
             self.closing.retain(|&closing| closing != id);
             self.report(id, ended);
         }
@@ -318,16 +328,34 @@ impl Ledger {
     }
 
     /// What a thread's work took, which was for this request if for any.
-    pub fn tally(&mut self, id: Option<RequestId>, tally: &wire::Tally) {
-        self.timed += tally.timed_faults;
+    pub fn work(&mut self, id: Option<RequestId>, work: &Work) {
+        self.timed += work.timed_faults;
         if let Some(request) = id.and_then(|id| self.requests.get_mut(&id)) {
-            request.memory.add(tally);
+            request.memory.add(work);
         }
     }
 
-    /// So many faults were timed on threads that have not told of them.
-    pub fn timed(&mut self, faults: u64) {
-        self.timed += faults;
+    /// Whether what a thread's work takes can be this request's: it is open, or another thread has ended it since the
+    /// thread last told what its work took.
+    pub fn takes_work(&self, id: RequestId, tid: Tid) -> bool {
+        let awaits = |request: &Open| request.ended.is_none_or(|ended| ended.awaits == Some(tid));
+        self.requests.get(&id).is_some_and(awaits)
+    }
+
+    /// The thread has told what its work took: nothing more of that is due to requests that others have ended.
+    pub fn has_told(&mut self, tid: Tid) {
+        for id in self.awaiting.remove(&tid).unwrap_or_default() {
+            let Some(request) = self.requests.get_mut(&id) else {
+                continue;
+            };
+            let Some(ended) = &mut request.ended else { continue };
+            ended.awaits = None;
+            let (ended, pending) = (*ended, request.pending);
+            if pending == 0 {
+                self.closing.retain(|&closing| closing != id);
+                self.report(id, ended);
+            }
+        }
     }
 
     /// A part of a request's answer was written, with its process's resident memory of that moment.
@@ -364,6 +392,9 @@ impl Ledger {
         {
             let ended = *ended;
             self.closing.remove(0);
+            if let Some(reader) = ended.awaits {
+                self.awaiting.remove(&reader);
+            }
             self.report(id, ended);
         }
     }
@@ -395,7 +426,7 @@ impl Ledger {
                     // Whoever could confirm it has been asked.
                     request.pending = 0;
                 }
-                self.end(id, at, false);
+                self.end(id, at, false, None);
             }
         }
         self.closing.clear();

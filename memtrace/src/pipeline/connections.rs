@@ -433,7 +433,7 @@ fn tell(
                         // One write can answer several.
                         ledger.wrote(id, resident);
                     }
-                    ledger.end(id, now, complete);
+                    ledger.end(id, now, complete, (tid.0 != 0).then_some(tid));
                 }
                 inbound.open.retain(|(e, _)| *e != exchange);
             }

@@ -70,7 +70,7 @@ impl Marks {
         let open = self.open.entry(writer.tgid).or_default();
         // An ID that is used again ends what it meant.
         if let Some(before) = open.remove(id) {
-            ledger.end(before, writer.now, false);
+            ledger.end(before, writer.now, false, Some(writer.tid));
         }
         if open.len() >= OPEN_MAX {
             self.too_many += 1;
@@ -96,7 +96,7 @@ impl Marks {
         if let Some(resident) = writer.resident {
             ledger.wrote(window, resident);
         }
-        ledger.end(window, writer.now, true);
+        ledger.end(window, writer.now, true, Some(writer.tid));
     }
 
     /// The process is gone, or runs another program: nobody will close these.
@@ -109,7 +109,7 @@ impl Marks {
             .collect();
         left.sort_unstable();
         for window in left {
-            ledger.end(window, now, false);
+            ledger.end(window, now, false, None);
         }
     }
 

@@ -35,7 +35,7 @@ use self::{
 use crate::{
     event::{Event, Notice},
     ledger::{
-        Ledger, Resident,
+        Ledger, Resident, Work,
         entry::{Books, Lost, Request, Space},
         route::Routing,
     },
@@ -243,7 +243,8 @@ impl Pipeline {
                 start,
                 path,
                 shared,
-            } => self.spaces.maps(tgid, start, &path, shared),
+                in_memory,
+            } => self.spaces.maps(tgid, start, path.as_deref(), shared, in_memory),
             Notice::Seeded { tgid, time } => {
                 self.processes.entry(tgid).or_default().whole_from = Some(time);
             }
@@ -257,7 +258,10 @@ impl Pipeline {
                 self.threads.close_the_door();
                 self.ended = Some(time);
             }
-            Notice::Timed { faults } => self.ledger.timed(faults),
+            Notice::Untold { tid, work } => {
+                let id = self.threads.takes_work(tid, &self.ledger);
+                self.ledger.work(id, &work);
+            }
             Notice::Lost(lost) => {
                 if lost.io > self.lost.io {
                     self.connections.lose_place(self.now, &mut self.ledger);
@@ -304,15 +308,20 @@ impl Pipeline {
         match record {
             Record::Fork(fork) => self.forked(&fork),
             Record::Exec(exec) => self.execed(&exec),
-            Record::Exit(_) => self.threads.exit(tid),
+            Record::Exit(_) => {
+                self.ledger.has_told(tid);
+                self.threads.exit(tid);
+            }
             Record::Mm(mm) => self.address_space(&mm),
             Record::Tally(tally) => {
-                let id = self.threads.request_of(tid, &self.ledger);
-                self.ledger.tally(id, &tally);
+                let id = self.threads.takes_work(tid, &self.ledger);
+                self.ledger.work(id, &Work::from(&tally));
+                self.ledger.has_told(tid);
             }
             Record::Rss(rss) => self.threads.resides(tid, Resident::from(&rss)),
             Record::Io(io, payload) => self.io(&io, &payload),
             Record::Wait(_) => {
+                self.ledger.has_told(tid);
                 if let Some(worker) = self.threads.worker(tid) {
                     worker.idles();
                 }
@@ -354,6 +363,7 @@ impl Pipeline {
         let header = &io.header;
         let (tgid, tid) = (Tgid(header.tgid), Tid(header.tid));
         let now = Nanos(header.time_ns);
+        self.ledger.has_told(tid);
         let resident = self.threads.take_resident(tid);
         let Some(worker) = self.threads.worker(tid) else {
             return;

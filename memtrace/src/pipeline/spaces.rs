@@ -63,8 +63,22 @@ impl Spaces {
     }
 
     /// What the `mmap` maps whose record comes next.
-    pub(super) fn maps(&mut self, tgid: Tgid, start: u64, path: &[u8], shared: bool) {
-        let backing = Backing::of_path(path, shared, &mut self.files);
+    pub(super) fn maps(
+        &mut self,
+        tgid: Tgid,
+        start: u64,
+        path: Option<&[u8]>,
+        shared: bool,
+        in_memory: bool,
+    ) {
+        // Devices lie on a tmpfs, too.
+        let in_memory = in_memory && path.is_none_or(|path| !path.starts_with(b"/dev/"));
+        let backing = match path.map(|path| Backing::of_path(path, shared, &mut self.files)) {
+            Some(Backing::File(id)) if in_memory => Backing::Shmem(Some(id)),
+            None if in_memory => Backing::Shmem(Some(FileId::UNKNOWN)),
+            Some(backing) => backing,
+            None => Backing::File(FileId::UNKNOWN),
+        };
         self.next = Some((tgid, start, backing));
     }
 
@@ -77,7 +91,6 @@ impl Spaces {
 
     /// An address-space call.
     pub(super) fn call(&mut self, mm: &Mm) {
-        const MAP_SHARED: u64 = 1;
         let tgid = Tgid(mm.header.tgid);
         let next = self.next.take();
         let [first, len, third, flags, _, offset] = mm.args;
@@ -92,7 +105,6 @@ impl Spaces {
                 let backing = match next {
                     _ if flags & MAP_ANONYMOUS != 0 => Backing::Anon,
                     Some((of, at, backing)) if (of, at) == (tgid, result) => backing,
-                    _ if flags & MAP_SHARED != 0 => Backing::Shmem(Some(FileId::UNKNOWN)),
                     _ => Backing::File(FileId::UNKNOWN),
                 };
                 regions.mmap(result, len, third, flags, backing, offset);

@@ -105,7 +105,14 @@ impl Kernel {
             op,
             ..self.header(tid, wire::KIND_MM)
         };
-        self.record(Record::Mm(Mm { header, ret, args }));
+        self.record(Record::Mm(Mm {
+            header,
+            ret,
+            args,
+            inode: 0,
+            device: 0,
+            magic: 0,
+        }));
     }
 
     fn count(&mut self, tid: u32) -> &mut FaultCount {

@@ -142,6 +142,12 @@ impl Threads {
         self.by_tid.get(&tid)?.worker.innermost(|id| ledger.is_open(id))
     }
 
+    /// The request that its work is for, as far as what the work took is concerned.
+    pub(super) fn takes_work(&self, tid: Tid, ledger: &Ledger) -> Option<RequestId> {
+        let worker = &self.by_tid.get(&tid)?.worker;
+        worker.innermost(|id| ledger.takes_work(id, tid))
+    }
+
     /// Once the thread has done something telling, the faults before that have their reason.
     pub(super) fn explain_first_act(&mut self, tid: Tid, ledger: &mut Ledger) {
         if let Some(thread) = self.by_tid.get_mut(&tid)

@@ -3,6 +3,7 @@
 use memtrace_common::wire::{FrameCount, Rss, Tally};
 
 use super::*;
+use crate::ledger::Work;
 
 impl Kernel {
     fn tally(&mut self, tid: u32, user: u64, timed_faults: u64, fault_ns: u64) {
@@ -52,7 +53,13 @@ fn a_tally_is_for_whom_the_thread_worked() {
     k.respond(1, 5);
     k.tally(1, 900, 1, 1_000);
     k.wait(1);
-    k.notice(Notice::Timed { faults: 2 });
+    k.notice(Notice::Untold {
+        tid: Tid(1),
+        work: Work {
+            timed_faults: 2,
+            ..Work::default()
+        },
+    });
     let (requests, outcome) = k.finish();
     let frames = requests[0].frames.as_ref().unwrap();
     assert_eq!(
@@ -136,4 +143,43 @@ fn one_write_that_answers_several_is_the_last_of_each() {
         .map(|r| r.rss.as_ref().map(|rss| rss.delta))
         .collect();
     assert_eq!(deltas, [Some(2 * 4096), Some(2 * 4096)]);
+}
+
+#[test]
+fn what_a_thread_did_for_a_request_that_another_answered_is_the_requests() {
+    let mut k = timed();
+    k.thread(1, FaultCount::default());
+    k.thread(2, FaultCount::default());
+    k.accept(1, 5);
+    k.request(1, 5, "/a");
+    k.respond(2, 5);
+    assert!(k.done.is_empty(), "its reader has not told yet");
+    k.tally(1, 30, 3, 500);
+    assert_eq!(k.done.len(), 1);
+    k.request(1, 5, "/b");
+    k.respond(2, 5);
+    k.wait(1);
+    assert_eq!(k.done.len(), 2, "its reader had nothing to tell");
+    k.request(1, 5, "/c");
+    k.respond(2, 5);
+    k.time += 250_000_000;
+    k.wait(2);
+    assert_eq!(k.done.len(), 3, "its reader has not told for too long");
+    let frames: Vec<_> = k.done.iter().map(|r| r.frames.as_ref().map(|f| f.user)).collect();
+    assert_eq!(frames, [Some(30), Some(0), Some(0)]);
+}
+
+#[test]
+fn what_was_not_told_when_the_run_ended_is_of_what_is_open() {
+    let mut k = timed();
+    k.thread(1, FaultCount::default());
+    k.accept(1, 5);
+    k.request(1, 5, "/a");
+    let work = Work {
+        fault_ns: 70,
+        ..Work::default()
+    };
+    k.notice(Notice::Untold { tid: Tid(1), work });
+    let (requests, _) = k.finish();
+    assert_eq!(requests[0].faults.time_ns, Some(70));
 }

@@ -65,8 +65,9 @@ fn a_fault_is_in_the_region_that_was_there_when_it_happened() {
     k.notice(Notice::Mapped {
         tgid: Tgid(P),
         start: AT,
-        path: b"/lib/libc.so.6".to_vec(),
+        path: Some(b"/lib/libc.so.6".to_vec()),
         shared: false,
+        in_memory: false,
     });
     k.mmap(AT, FILE);
     k.write(AT + PAGE);
