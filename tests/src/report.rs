@@ -111,6 +111,8 @@ pub struct Summary {
     pub elapsed_ns: u64,
     pub books: Books,
     pub unattributed: BTreeMap<String, u64>,
+    pub cause: BTreeMap<String, u64>,
+    pub region: BTreeMap<String, u64>,
     pub lost: Lost,
     pub target: Target,
     pub command_status: Option<i32>,
@@ -231,6 +233,12 @@ impl Report {
             "unattributed, by reason",
             self.summary.unattributed.values().sum(),
             books.unattributed,
+        )?;
+        same("sum of cause", self.summary.cause.values().sum(), books.observed)?;
+        same(
+            "sum of region",
+            self.summary.region.values().sum(),
+            books.observed,
         )?;
         same(
             "requests listed",
@@ -353,7 +361,10 @@ mod tests {
         json!({"type":"summary","requests":1,"other_requests":0,"elapsed_ns":10,
           "books":{"kernel_min_flt":72,"kernel_maj_flt":2,"observed":70,"direct":60,"causal":null,"unattributed":10,
             "dropped":0,"untraced":4,"failed":9,"timed":null,"balanced":true},
-          "unattributed":{"idle":8,"startup":2},"lost":{"fault":0,"mm":0,"io":0,"frame":0,"task":0,"ns":0},
+          "unattributed":{"idle":8,"startup":2},
+          "cause":{"zero_fill":60,"zero_page_read":0,"cow":2,"file_map":8,"file_read":0,"swap_in":0,
+            "write_protect":0,"other":0},
+          "region":{"heap":2,"anon":60,"stack":0,"file":8,"jit":0,"shmem":0,"vdso":0,"unmapped":0},"lost":{"fault":0,"mm":0,"io":0,"frame":0,"task":0,"ns":0},
           "target":{"pids":[4242],"comm":"node"},"command_status":null,"notes":[],"kernel":"6.18","version":"0.1.0"})
     }
 
@@ -389,6 +400,8 @@ mod tests {
             ("/books/observed", json!(71), "balanced is true"),
             ("/books/unattributed", json!(9), "direct + causal + unattributed"),
             ("/unattributed/idle", json!(7), "by reason"),
+            ("/cause/cow", json!(3), "sum of cause"),
+            ("/region/heap", json!(1), "sum of region"),
             ("/requests", json!(2), "requests listed"),
             ("/lost/io", json!(1), "lost"),
         ] {

@@ -67,8 +67,11 @@ mod tests {
             [
                 "memtrace-ebpf/src/main.rs",
                 "memtrace/src/kernel/mod.rs",
+                "tests/src/bin/maps/own.rs",
+                "tests/src/bin/tasks/accesses.rs",
                 "tests/src/bin/tasks/own.rs",
                 "tests/src/bin/workload/memory.rs",
+                "tests/src/bin/workload/wait.rs",
             ]
         );
     }

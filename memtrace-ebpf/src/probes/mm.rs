@@ -25,7 +25,7 @@ pub(crate) fn named(me: Target, regs: Registers, ret: i64) {
 #[inline(always)]
 pub(crate) fn unmapping(me: Target, regs: Registers) {
     const PAGE: u64 = 4096;
-    if regs.argument(0) % PAGE == 0 && regs.argument(1) != 0 {
+    if regs.argument(0).is_multiple_of(PAGE) && regs.argument(1) != 0 {
         returned(me, MM_MUNMAP, regs, 0);
     }
 }

@@ -39,6 +39,7 @@ use crate::{
         entry::{Books, Lost, Request, Space},
         route::Routing,
     },
+    model::vma::{AddressSpace, Files},
     window::{Owner, Reason},
 };
 
@@ -161,6 +162,11 @@ impl Pipeline {
     pub fn take_done(&mut self) -> Vec<Request> {
         self.ledger.advance(self.now);
         self.ledger.take_done(self.spaces.files())
+    }
+
+    /// What a process has mapped by now, and the files in it.
+    pub fn regions(&self, tgid: Tgid) -> Option<(&AddressSpace, &Files)> {
+        Some((self.spaces.regions(tgid)?, self.spaces.files()))
     }
 
     /// What the probes should be told.

@@ -156,6 +156,11 @@ impl Spaces {
         self.by_process.remove(&tgid);
     }
 
+    /// What a process has mapped by now.
+    pub(super) fn regions(&self, tgid: Tgid) -> Option<&AddressSpace> {
+        self.by_process.get(&tgid).map(|space| &space.regions)
+    }
+
     pub(super) fn files(&self) -> &Files {
         &self.files
     }

@@ -25,6 +25,10 @@ struct Args {
     /// How many calls.
     #[arg(long)]
     calls: usize,
+    /// Say `ready` and wait for a byte before them, and for another before the end: time for somebody to attach, and
+    /// to look.
+    #[arg(long)]
+    hold: bool,
 }
 
 #[derive(Serialize)]
@@ -61,6 +65,12 @@ fn main() -> anyhow::Result<()> {
     let brk = own::brk(0);
     let mut random = Random(args.seed);
 
+    if args.hold {
+        let mut out = io::stdout().lock();
+        writeln!(out, "ready {}", std::process::id())?;
+        out.flush()?;
+        wait_for_a_byte()?;
+    }
     // From here to the last reading nothing is allocated.
     maps.read_to_string(&mut before)?;
     for n in 0..args.calls {
@@ -87,7 +97,15 @@ fn main() -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     serde_json::to_writer(&mut out, &report)?;
     out.write_all(b"\n")?;
+    out.flush()?;
+    if args.hold {
+        wait_for_a_byte()?;
+    }
     Ok(())
+}
+
+fn wait_for_a_byte() -> io::Result<()> {
+    io::stdin().lock().read_exact(&mut [0])
 }
 
 fn room() -> String {
