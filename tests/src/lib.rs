@@ -19,6 +19,7 @@ pub mod process;
 pub mod report;
 pub mod schema;
 pub mod server;
+pub mod swap;
 pub mod terminal;
 pub mod traced;
 pub mod workload;
