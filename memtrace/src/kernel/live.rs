@@ -24,7 +24,10 @@ use super::{
     paths::Paths,
     procfs,
 };
-use crate::event::{Event, Notice, Socket};
+use crate::{
+    event::{Event, Notice, Socket},
+    model::vma::{MAP_ANONYMOUS, MAP_SHARED},
+};
 
 /// Records taken from the ring at a time, so that the rest of the program gets its turn.
 const BATCH: usize = 65_536;
@@ -363,8 +366,6 @@ pub fn tell_maps(tgid: Tgid, mut sink: impl FnMut(Event<'_>)) {
 
 /// Which file an `mmap` has mapped.
 fn mapped(mm: &Mm, paths: &mut Paths) -> Option<Notice> {
-    const MAP_SHARED: u64 = 1;
-    const MAP_ANONYMOUS: u64 = 0x20;
     /// `include/uapi/linux/magic.h`
     const TMPFS_MAGIC: u32 = 0x0102_1994;
     let flags = mm.args[3];

@@ -18,7 +18,7 @@ mod tests;
 pub use self::{
     files::{FILES_BYTES_MAX, FILES_MAX, FileId, Files},
     prot::Prot,
-    space::{AddressSpace, REGIONS_MAX, Seeded},
+    space::{AddressSpace, MAP_ANONYMOUS, MAP_SHARED, REGIONS_MAX, Seeded},
 };
 use super::maps::MapsLine;
 

@@ -7,9 +7,11 @@
 //! - `threads`: counters and work, thread by thread
 //! - `connections`: descriptors, framing, and the requests that come of them
 //! - `notes`: what there is to say of them in words
+//! - `calls`: which address-space calls succeeded, and their bytes
 //! - `spaces`: address spaces
 //! - `marks`: windows that programs open and close themselves
 
+mod calls;
 mod connections;
 mod marks;
 mod notes;
@@ -36,15 +38,13 @@ use crate::{
     event::{Event, Notice},
     ledger::{
         Ledger, Resident, Work,
-        entry::{Books, Lost, Request, Space},
+        entry::{Books, Lost, Request},
         route::Routing,
     },
     model::vma::{AddressSpace, Files},
     window::{Owner, Reason},
 };
 
-/// Bytes of a page: what the kernel rounds lengths of mappings up to.
-const PAGE: u64 = 4096;
 /// Process ids that the summary lists, at most.
 const PIDS_MAX: usize = 64;
 
@@ -476,7 +476,7 @@ impl Pipeline {
             return;
         };
         if let Some(space) = self.ledger.space_of(id) {
-            count_call(space, mm, old_brk);
+            calls::count(space, mm, old_brk);
         }
     }
 
@@ -515,42 +515,5 @@ fn reason(owner: Owner, process: Option<&Process>) -> Owner {
             }),
         ) => Owner::Nobody(Reason::Startup),
         _ => owner,
-    }
-}
-
-/// Addresses from here on are negative error numbers (`MAX_ERRNO`, include/linux/err.h).
-fn is_error(result: i64) -> bool {
-    const MAX_ERRNO: i64 = 4095;
-    (-MAX_ERRNO..0).contains(&result)
-}
-
-/// Adds one call, if it succeeded.
-fn count_call(space: &mut Space, mm: &Mm, old_brk: Option<u64>) {
-    if is_error(mm.ret) {
-        return;
-    }
-    let bytes = |length: u64| length.div_ceil(PAGE) * PAGE;
-    match mm.header.op {
-        wire::MM_MMAP => {
-            space.mmap_calls += 1;
-            space.mmap_bytes += bytes(mm.args[1]);
-        }
-        wire::MM_MUNMAP => {
-            space.munmap_calls += 1;
-            space.munmap_bytes += bytes(mm.args[1]);
-        }
-        wire::MM_MREMAP => space.mremap_calls += 1,
-        wire::MM_BRK => {
-            // brk(2) fails by returning the old break. Where that isn't known, a call that got what it asked for
-            // moved the break, nobody knows by how much.
-            let new = mm.ret.cast_unsigned();
-            if new == mm.args[0] && old_brk != Some(new) {
-                space.brk_calls += 1;
-                space.brk_bytes += old_brk.map_or(0, |old| new.saturating_sub(old));
-            }
-        }
-        wire::MM_MPROTECT => space.mprotect_calls += 1,
-        wire::MM_MADVISE => space.madvise_calls += 1,
-        _ => {}
     }
 }

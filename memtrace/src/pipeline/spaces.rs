@@ -10,12 +10,12 @@ use memtrace_common::{
     wire::{self, Fault, Mm},
 };
 
-use super::is_error;
+use super::calls;
 use crate::{
     ledger::Place,
     model::{
         cause::Access,
-        vma::{AddressSpace, Backing, FileId, Files},
+        vma::{AddressSpace, Backing, FileId, Files, MAP_ANONYMOUS},
     },
 };
 
@@ -26,7 +26,6 @@ const ASK_AGAIN: Nanos = Nanos(1_000_000_000);
 /// A thread's stack is not longer than this, in bytes. glibc's are 8 MiB unless a program asks for more.
 const STACK_MAX: u64 = 64 << 20;
 
-const MAP_ANONYMOUS: u64 = 0x20;
 const ENOMEM: i64 = 12;
 
 /// All address spaces, and the files that are mapped in them.
@@ -100,7 +99,7 @@ impl Spaces {
         let regions = &mut space.regions;
         match mm.header.op {
             wire::MM_MPROTECT if mm.ret == -ENOMEM => regions.mprotect_to_hole(first, len, third),
-            _ if is_error(mm.ret) => {}
+            _ if calls::failed(mm) => {}
             wire::MM_MMAP => {
                 let backing = match next {
                     _ if flags & MAP_ANONYMOUS != 0 => Backing::Anon,

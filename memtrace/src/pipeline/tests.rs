@@ -8,10 +8,11 @@ use memtrace_common::{
 use proptest::prelude::*;
 use zerocopy::IntoBytes as _;
 
-use super::{Config, Directive, Outcome, PAGE, Pipeline};
+use super::{Config, Directive, Outcome, Pipeline};
 use crate::{
     event::{Event, Notice, Socket},
     ledger::entry::{Lost, Request},
+    model::vma::PAGE,
 };
 
 mod lives;

@@ -18,7 +18,9 @@ use crate::model::maps;
 pub const REGIONS_MAX: usize = 262_144;
 
 /// `mmap`: the bits that say whether a mapping is shared, private, or (3) shared with its flags checked.
-const MAP_SHARED: u64 = 0x01;
+pub const MAP_SHARED: u64 = 0x01;
+/// `mmap`: of no file.
+pub const MAP_ANONYMOUS: u64 = 0x20;
 /// `mmap`: grows like a stack.
 const MAP_GROWSDOWN: u64 = 0x100;
 /// `mmap`: will be a thread's stack. glibc sets it; the kernel hardly cares.
