@@ -15,9 +15,10 @@ mod memory;
 pub mod route;
 pub mod spread;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use memtrace_common::{FaultCount, Nanos, Tgid, Tid};
+use rustc_hash::FxHashMap;
 
 use self::{
     activity::Activity,
@@ -100,12 +101,12 @@ struct Ended {
 /// The ledger of a run.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    requests: HashMap<RequestId, Open>,
+    requests: FxHashMap<RequestId, Open>,
     /// Those that have ended and wait, in order.
     closing: Vec<RequestId>,
     /// Of these, by the thread whose word they wait for.
-    awaiting: HashMap<Tid, Vec<RequestId>>,
-    processes: HashMap<Tgid, Activity>,
+    awaiting: FxHashMap<Tid, Vec<RequestId>>,
+    processes: FxHashMap<Tgid, Activity>,
     /// Reported but for the names of files.
     done: Vec<(Request, Kinds)>,
     /// Of all completed faults that were seen.
@@ -383,6 +384,7 @@ impl Ledger {
     }
 
     /// Time has come to this: requests that have waited long enough are reported as they are.
+    #[inline]
     pub fn advance(&mut self, now: Nanos) {
         while let Some(&id) = self.closing.first()
             && let Some(Open {

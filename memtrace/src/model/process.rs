@@ -3,9 +3,10 @@
 //! Owns which number means which connection in which process, through accept, dup, fork and close. A connection
 //! lives as long as a descriptor somewhere refers to it. Must not know what goes through it.
 
-use std::collections::{HashMap, hash_map::Entry};
+use std::collections::hash_map::Entry;
 
 use memtrace_common::{Fd, Tgid};
+use rustc_hash::FxHashMap;
 
 /// A connection, numbered in the order in which they were first seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -37,9 +38,9 @@ impl Descriptor {
 /// The descriptors of all processes.
 #[derive(Debug, Default)]
 pub struct Descriptors {
-    by_process: HashMap<Tgid, HashMap<Fd, Descriptor>>,
+    by_process: FxHashMap<Tgid, FxHashMap<Fd, Descriptor>>,
     /// Descriptors that refer to each connection.
-    references: HashMap<ConnectionId, u32>,
+    references: FxHashMap<ConnectionId, u32>,
     next: u64,
 }
 

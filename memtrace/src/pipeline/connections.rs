@@ -3,13 +3,14 @@
 //! Owns the way from a call on a descriptor to a request in the ledger and a turn in its thread's work. Must not
 //! know how bytes are framed (`http`) or what a turn means for faults (`window`).
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use memtrace_common::{
     Fd, Nanos, Tgid, Tid,
     decode::Payload,
     wire::{self, Io},
 };
+use rustc_hash::FxHashMap;
 
 use super::{Config, Directive, notes};
 use crate::{
@@ -101,9 +102,10 @@ impl Moment {
 pub(super) struct Connections {
     config: Config,
     descriptors: Descriptors,
-    inbound: HashMap<ConnectionId, Inbound>,
+    /// By age: where a loss ends the requests of many, they end in that order.
+    inbound: BTreeMap<ConnectionId, Inbound>,
     /// Of those that a process opened: for whom it was last used.
-    outbound: HashMap<ConnectionId, Option<RequestId>>,
+    outbound: FxHashMap<ConnectionId, Option<RequestId>>,
     events: Vec<HttpEvent>,
     accepted: u64,
     reads: u64,
@@ -116,8 +118,8 @@ impl Connections {
         Self {
             config,
             descriptors: Descriptors::default(),
-            inbound: HashMap::new(),
-            outbound: HashMap::new(),
+            inbound: BTreeMap::new(),
+            outbound: FxHashMap::default(),
             events: Vec::new(),
             accepted: 0,
             reads: 0,

@@ -20,13 +20,14 @@ mod spaces;
 mod tests;
 mod threads;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use memtrace_common::{
     FaultCount, Fd, Nanos, Tgid, Tid,
     decode::{Payload, Record},
     wire::{self, Exec, Fault, Fork, Header, Io, Mm},
 };
+use rustc_hash::FxHashMap;
 
 use self::{
     connections::Connections,
@@ -89,7 +90,7 @@ pub struct Pipeline {
     spaces: Spaces,
     marks: Marks,
     ledger: Ledger,
-    processes: HashMap<Tgid, Process>,
+    processes: FxHashMap<Tgid, Process>,
     found: Vec<Tgid>,
     comm: Option<String>,
     notes: BTreeSet<String>,
@@ -138,7 +139,7 @@ impl Pipeline {
             connections: Connections::new(config),
             spaces: Spaces::default(),
             marks: Marks::default(),
-            processes: HashMap::new(),
+            processes: FxHashMap::default(),
             found: Vec::new(),
             comm: None,
             notes: BTreeSet::new(),
@@ -156,11 +157,12 @@ impl Pipeline {
             Event::Record(record) => self.record(record),
             Event::Notice(notice) => self.notice(notice),
         }
+        // Here and not where the requests are taken: how often somebody asks must not make a difference.
+        self.ledger.advance(self.now);
     }
 
     /// Requests that can be reported by now.
     pub fn take_done(&mut self) -> Vec<Request> {
-        self.ledger.advance(self.now);
         self.ledger.take_done(self.spaces.files())
     }
 

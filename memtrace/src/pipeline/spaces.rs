@@ -3,12 +3,11 @@
 //! Owns which call changes which space, and when a text of `/proc/PID/maps` is asked for. Must not know what a region
 //! means for a fault.
 
-use std::collections::HashMap;
-
 use memtrace_common::{
     Nanos, Tgid,
     wire::{self, Fault, Mm},
 };
+use rustc_hash::FxHashMap;
 
 use super::calls;
 use crate::{
@@ -31,7 +30,7 @@ const ENOMEM: i64 = 12;
 /// All address spaces, and the files that are mapped in them.
 #[derive(Debug, Default)]
 pub(super) struct Spaces {
-    by_process: HashMap<Tgid, Space>,
+    by_process: FxHashMap<Tgid, Space>,
     files: Files,
     /// What the next `mmap` at this address maps.
     next: Option<(Tgid, u64, Backing)>,

@@ -4,9 +4,10 @@
 //! word on its counters (`sched_process_free`), when the run ends, or when its process is gone. Must not know what
 //! moves a thread from request to request.
 
-use std::{collections::HashMap, mem};
+use std::mem;
 
 use memtrace_common::{FaultCount, Tgid, Tid};
+use rustc_hash::FxHashMap;
 
 use crate::{
     ledger::{Attempt, Ledger, Place, Resident},
@@ -45,9 +46,9 @@ const HELD_MAX: usize = 256;
 /// All threads of all targets.
 #[derive(Debug, Default)]
 pub(super) struct Threads {
-    by_tid: HashMap<Tid, Thread>,
+    by_tid: FxHashMap<Tid, Thread>,
     /// Counters at the end, for threads whose birth is still in the ring.
-    horizons: HashMap<Tid, FaultCount>,
+    horizons: FxHashMap<Tid, FaultCount>,
     /// The horizons have been told: a thread that has none was born too late to count.
     ending: bool,
 }
@@ -251,9 +252,8 @@ impl Threads {
     /// The process is gone, and so are its threads. The last words of those that began to exit may still come: RCU
     /// callbacks of different CPUs run in any order.
     pub(super) fn remove_process(&mut self, tgid: Tgid, ledger: &mut Ledger) {
-        for (_, mut thread) in self.by_tid.extract_if(|_, t| t.tgid == tgid && !t.exited) {
-            thread.close(ledger);
-        }
+        let ended = self.by_tid.extract_if(|_, t| t.tgid == tgid && !t.exited);
+        close_in_order(ended.collect(), ledger);
     }
 
     /// A thread's counters at the end of the run.
@@ -277,9 +277,15 @@ impl Threads {
 
     /// The run is over.
     pub(super) fn finish(&mut self, ledger: &mut Ledger) {
-        for (_, mut thread) in self.by_tid.drain() {
-            thread.close(ledger);
-        }
+        close_in_order(self.by_tid.drain().collect(), ledger);
+    }
+}
+
+/// Requests that end by it do so in the same order whenever the same events are told.
+fn close_in_order(mut threads: Vec<(Tid, Thread)>, ledger: &mut Ledger) {
+    threads.sort_unstable_by_key(|(tid, _)| tid.0);
+    for (_, mut thread) in threads {
+        thread.close(ledger);
     }
 }
 
