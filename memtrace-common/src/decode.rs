@@ -96,6 +96,59 @@ impl<'a> Payload<'a> {
         }
     }
 
+    /// `total` bytes, moved through these buffers; `bytes` begin with what was captured of them, in stream order.
+    ///
+    /// # Errors
+    /// [`DecodeError::Payload`] where the buffers contradict themselves, `total` or `bytes`.
+    pub fn new(total: u64, segments: Segments, bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        let mut captured = 0_usize;
+        let mut moved = 0_u64;
+        for s in &segments {
+            let seen = u32::from(s.head) + u32::from(s.tail);
+            if seen > s.len {
+                return Err(DecodeError::Payload);
+            }
+            captured += usize::from(s.head) + usize::from(s.tail);
+            moved += u64::from(s.len);
+        }
+        match bytes.get(..captured) {
+            Some(bytes) if moved <= total => Ok(Self {
+                total,
+                segments,
+                bytes,
+            }),
+            _ => Err(DecodeError::Payload),
+        }
+    }
+
+    /// The same payload with these bytes for the captured ones; `None` where they are not as many.
+    #[must_use]
+    pub fn with_captured<'b>(&self, bytes: &'b [u8]) -> Option<Payload<'b>> {
+        (bytes.len() == self.bytes.len()).then_some(Payload {
+            total: self.total,
+            segments: self.segments,
+            bytes,
+        })
+    }
+
+    /// How many bytes the call moved.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// The buffers that they went through; all zero where only the length is known.
+    #[must_use]
+    pub fn segments(&self) -> &Segments {
+        &self.segments
+    }
+
+    /// The bytes that were captured of them, in stream order.
+    #[must_use]
+    pub fn captured(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     /// What it says where it is an array of descriptors, as that of `OP_RECV_FD`.
     pub fn descriptors(&self) -> impl Iterator<Item = Fd> + use<'a> {
         let (numbers, _) = self.bytes.as_chunks::<4>();
@@ -113,7 +166,7 @@ impl<'a> Payload<'a> {
         let mut bytes = self.bytes;
         let mut left = self.total;
         let mut take = move |n: u16| {
-            // `Record::decode` has checked that the segments' bytes are all there.
+            // `Payload::new` has checked that the segments' bytes are all there.
             let (taken, rest) = bytes.split_at_checked(usize::from(n)).unwrap_or((bytes, &[]));
             bytes = rest;
             taken
@@ -192,24 +245,7 @@ fn payload<'a>(io: &Io, rest: &'a [u8]) -> Result<Payload<'a>, DecodeError> {
         return Ok(Payload::unseen(total));
     }
     let (segments, bytes): (Segments, _) = prefix(rest, wire::KIND_IO)?;
-    let mut captured = 0_usize;
-    let mut moved = 0_u64;
-    for s in &segments {
-        let seen = u32::from(s.head) + u32::from(s.tail);
-        if seen > s.len {
-            return Err(DecodeError::Payload);
-        }
-        captured += usize::from(s.head) + usize::from(s.tail);
-        moved += u64::from(s.len);
-    }
-    match bytes.get(..captured) {
-        Some(bytes) if moved <= total => Ok(Payload {
-            total,
-            segments,
-            bytes,
-        }),
-        _ => Err(DecodeError::Payload),
-    }
+    Payload::new(total, segments, bytes)
 }
 
 #[cfg(test)]
@@ -299,6 +335,39 @@ mod tests {
             Record::decode(&read(8, &overlap, b"123456789")),
             Err(DecodeError::Payload)
         );
+    }
+
+    #[test]
+    fn a_payload_can_be_told_again_with_other_bytes() {
+        let mut segments = Segments::default();
+        segments[0] = Segment {
+            len: 9,
+            head: 3,
+            tail: 2,
+        };
+        // What is behind the captured bytes is not the payload's.
+        let payload = Payload::new(10, segments, b"abcyz...").unwrap();
+        assert_eq!(payload.captured(), b"abcyz");
+        assert_eq!(payload.segments(), &segments);
+        assert_eq!(payload.total(), 10);
+        assert_eq!(Payload::new(10, segments, payload.captured()), Ok(payload));
+        assert_eq!(Payload::new(8, segments, b"abcyz"), Err(DecodeError::Payload));
+        assert_eq!(Payload::new(10, segments, b"abcy"), Err(DecodeError::Payload));
+
+        let other = payload.with_captured(b"xxx\0\0").unwrap();
+        assert_eq!(
+            other.pieces().collect::<Vec<_>>(),
+            [
+                Piece::Seen(b"xxx"),
+                Piece::Unseen(4),
+                Piece::Seen(b"\0\0"),
+                Piece::Unseen(1)
+            ]
+        );
+        assert_eq!(payload.with_captured(b"xxxx"), None);
+        assert_eq!(payload.with_captured(b"xxxxxx"), None);
+        let unseen = Payload::unseen(7);
+        assert_eq!(Payload::new(7, *unseen.segments(), unseen.captured()), Ok(unseen));
     }
 
     #[test]
