@@ -13,5 +13,7 @@ pub mod ledger;
 pub mod marker;
 pub mod model;
 pub mod pipeline;
+pub mod record;
 pub mod report;
+pub mod run;
 pub mod window;

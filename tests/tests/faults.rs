@@ -66,7 +66,7 @@ fn traced() -> (u32, Vec<Fault>, Vec<Range<u64>>, String) {
         fault_time: false,
         kernel_log: false,
     };
-    let mut live = Live::attach(&options, |_| {}).expect("the probes attach");
+    let mut live = Live::attach(&options).expect("the probes attach");
     assert!(live.adopt(Tgid(pid), |_| {}) > 0, "it is gone\n{tasks}");
     let mut faults = Vec::new();
     let mut keep = |event: Event<'_>| {

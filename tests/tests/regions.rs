@@ -60,7 +60,8 @@ fn thousands_of_calls_that_the_probes_saw_leave_what_the_kernel_has() {
             kernel_log: false,
         };
         let mut pipeline = Pipeline::new(Config::default());
-        let mut live = Live::attach(&options, |event| pipeline.feed(event)).expect("the probes attach");
+        let mut live = Live::attach(&options).expect("the probes attach");
+        live.tell_beginning(|event| pipeline.feed(event));
         assert!(live.adopt(tgid, |event| pipeline.feed(event)) > 0, "it is gone");
         maps.type_in(b"g");
         maps.wait_for_line(Stream::Stdout, "{");

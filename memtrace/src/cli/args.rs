@@ -9,9 +9,10 @@ use memtrace_common::Tgid;
 
 use crate::{
     ledger::route::Pattern,
+    record::Asked,
     report::{
         Format,
-        view::{Only, SortBy},
+        view::{Only, SortBy, View},
     },
 };
 
@@ -46,6 +47,10 @@ pub(super) enum Verb {
     /// The demo's web app.
     #[command(hide = true)]
     DemoApp(DemoAppArgs),
+    /// Trace live, and keep every event in a recording (`-o FILE`) beside the report on standard output.
+    Record(Box<LiveArgs>),
+    /// The report of a recording: what the live run printed.
+    Report(ReplayArgs),
     /// What this kernel and this user can do, line by line, with a remedy for each `no`.
     Doctor(DoctorArgs),
     /// Holds a command until it is told to run it.
@@ -83,6 +88,19 @@ pub(super) struct LiveArgs {
 }
 
 impl LiveArgs {
+    /// What shapes the report of the run, and of a recording of it.
+    pub(super) fn asked(&self) -> Asked {
+        let texts = |patterns: &[Pattern]| patterns.iter().map(ToString::to_string).collect();
+        Asked {
+            port: self.target.port,
+            fault_time: self.fault_time,
+            requests: self.requests,
+            route: texts(&self.report.route),
+            only: self.report.only.iter().map(ToString::to_string).collect(),
+            query: self.report.query,
+        }
+    }
+
     /// What tracing the demo's app is: all as by default.
     pub(super) fn for_demo(args: &DemoArgs) -> Self {
         Self {
@@ -150,6 +168,44 @@ pub(super) struct ReportArgs {
     pub query: bool,
 }
 
+impl ReportArgs {
+    /// What is listed.
+    pub(super) fn view(&self) -> View {
+        View {
+            min_faults: self.min_faults,
+            sort: self.sort,
+            only: self.only.clone(),
+            ..View::default()
+        }
+    }
+}
+
+/// `memtrace report F.mtr`
+#[derive(Args, Debug)]
+pub(super) struct ReplayArgs {
+    /// The recording.
+    #[arg(value_name = "RECORDING")]
+    pub recording: PathBuf,
+    /// How the report looks and where it goes.
+    #[command(flatten)]
+    pub report: ReportArgs,
+    /// List only requests that began so long after tracing did, or later, e.g. `5s`.
+    #[arg(long, value_name = "TIME", value_parser = offset)]
+    pub since: Option<Duration>,
+    /// List only requests that began less long after tracing did.
+    #[arg(long, value_name = "TIME", value_parser = offset)]
+    pub until: Option<Duration>,
+    /// List only the request with this number, as `id` has it in JSON; repeatable.
+    #[arg(long, value_name = "ID")]
+    pub id: Vec<u64>,
+    /// Less on standard error.
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// More on standard error.
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
 /// `memtrace doctor [--pid PID]`
 #[derive(Args, Debug)]
 pub(super) struct DoctorArgs {
@@ -204,8 +260,16 @@ fn tgid(text: &str) -> Result<Tgid, String> {
     }
 }
 
-/// A number and a unit: `ms`, `s` (the default), `m`, `h`.
+/// A number and a unit that is longer than nothing: how long to trace.
 fn duration(text: &str) -> Result<Duration, String> {
+    match offset(text) {
+        Ok(duration) if duration.is_zero() => Err("the time to trace has to be longer than 0".to_owned()),
+        other => other,
+    }
+}
+
+/// A number and a unit: `ms`, `s` (the default), `m`, `h`.
+fn offset(text: &str) -> Result<Duration, String> {
     let digits = text
         .find(|c: char| !c.is_ascii_digit() && c != '.')
         .unwrap_or(text.len());
@@ -218,11 +282,7 @@ fn duration(text: &str) -> Result<Duration, String> {
         _ => return Err(format!("'{unit}' is no unit of time; there are ms, s, m and h")),
     };
     let number: f64 = number.parse().map_err(|_| format!("'{number}' is no number"))?;
-    match Duration::try_from_secs_f64(number * seconds) {
-        Ok(duration) if duration.is_zero() => Err("the time to trace has to be longer than 0".to_owned()),
-        Ok(duration) => Ok(duration),
-        Err(error) => Err(error.to_string()),
-    }
+    Duration::try_from_secs_f64(number * seconds).map_err(|error| error.to_string())
 }
 
 /// A number of bytes with an optional `K`, `M` or `G`; what the ring can have: a power of two, a page at least.

@@ -23,7 +23,7 @@ use super::{
     failure::Failure,
     output::Output,
     remedy,
-    run::{Run, Stop, written},
+    run::{Stop, Tracing, exit_status, written},
     signals::Signals,
     target::Target,
     terminal,
@@ -58,7 +58,7 @@ pub(super) async fn demo(args: &DemoArgs) -> Result<ExitCode, Failure> {
     let mut app = App::start(api.address()).await?;
     let target = Target::own_child(app.tgid())?;
     let live = LiveArgs::for_demo(args);
-    let mut run = Run::attach(&live, &target, Output::open(None)?)?;
+    let mut run = Tracing::attach(&live, &target, Output::open(None)?, None)?;
     run.begin(&live);
     run.keep(driver::REQUESTS);
     run.say(prose(&introduction(&app, api)));
@@ -80,23 +80,22 @@ pub(super) async fn demo(args: &DemoArgs) -> Result<ExitCode, Failure> {
     enough.store(true, Ordering::Relaxed);
     let why = why?;
 
-    let closed = run.close(None)?;
+    let over = run.close(None)?;
     app.end();
-    run.say("\n".to_owned());
-    let told = median(run.kept()).map_or_else(
+    let told = median(&over.kept).map_or_else(
         || "No POST /saju was traced to its end, so there is none to tell of.\n".to_owned(),
-        |request| prose(&story(request, &closed.summary)),
+        |request| prose(&story(request, &over.closed.summary)),
     );
-    run.say(told);
-    run.say(format!("\n{}", what_next(&program())));
-    written(run.into_output(), None, &mut signals).await?;
+    let mut output = over.output;
+    output.send(format!("\n{told}\n{}", what_next(&program())).into_bytes());
+    written(output, None, &mut signals).await?;
     match why {
         Stop::Over(Err(why)) => Err(Failure::inconclusive(
             "the demo's app did not answer as it should",
             why,
             "try again on a less busy machine; if it stays, please report this",
         )),
-        Stop::Over(Ok(_)) | Stop::Enough => Ok(closed.exit_status()),
+        Stop::Over(Ok(_)) | Stop::Enough => Ok(exit_status(&over.closed)),
     }
 }
 

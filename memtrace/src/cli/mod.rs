@@ -8,7 +8,9 @@ mod doctor;
 mod failure;
 mod held;
 mod output;
+mod recording;
 mod remedy;
+mod replay;
 mod run;
 mod signals;
 mod sink;
@@ -35,6 +37,8 @@ pub fn main() -> ExitCode {
         Some(Verb::Hold(args)) => return held::hold(args),
         Some(Verb::DemoApp(args)) => return demo::app(args),
         Some(Verb::Demo(args)) => (args.quiet, args.verbose),
+        Some(Verb::Record(args)) => (args.quiet, args.verbose),
+        Some(Verb::Report(args)) => (args.quiet, args.verbose),
         Some(Verb::Doctor(_)) => (false, 0),
         None => (cli.live.quiet, cli.live.verbose),
     };
@@ -49,6 +53,8 @@ pub fn main() -> ExitCode {
         match &cli.command {
             Some(Verb::Demo(args)) => demo::demo(args).await,
             Some(Verb::Doctor(args)) => doctor::doctor(args),
+            Some(Verb::Record(args)) => run::record(args).await,
+            Some(Verb::Report(args)) => replay::report(args),
             Some(Verb::Hold(_) | Verb::DemoApp(_)) | None => run::live(&cli.live).await,
         }
     });

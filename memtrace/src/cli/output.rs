@@ -35,6 +35,7 @@ pub(super) struct Output {
     whole: Arc<AtomicBool>,
     /// What is given up is waited for: a file's beginnings are taken away by then. A stream's reader may stall.
     is_stream: bool,
+    is_file: bool,
     writer: Option<JoinHandle<Written>>,
 }
 
@@ -81,6 +82,7 @@ impl Output {
             closed,
             whole,
             is_stream,
+            is_file: path.is_some(),
             writer: Some(writer),
         })
     }
@@ -123,6 +125,11 @@ impl Output {
     /// Nobody reads any more, or nothing can be written.
     pub(super) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
+    }
+
+    /// It is a file, and not standard output.
+    pub(super) fn is_file(&self) -> bool {
+        self.is_file
     }
 
     /// Pieces that were dropped because the reader stalled.

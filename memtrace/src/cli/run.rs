@@ -5,33 +5,35 @@
 
 use std::{
     io::Write as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     time::{Duration, Instant},
 };
 
-use memtrace_common::Tgid;
+use memtrace_common::{
+    Tgid,
+    decode::{Payload, Record},
+};
 use tokio::{process::Child, time::MissedTickBehavior};
 
 use super::{
     args::LiveArgs,
     failure::{FAILED, Failure, INCONCLUSIVE, one_line},
     output::{Output, Written},
+    recording::Recording,
     remedy,
     signals::Signals,
     target::Target,
     terminal,
 };
 use crate::{
-    event::{Event, Notice},
+    event::Event,
     kernel::{Live, Options, procfs, tell_maps},
-    ledger::{
-        entry::{Request, Summary, Target as Traced},
-        route::Routing,
-        spread::Routes,
-    },
-    pipeline::{Config, Directive, Outcome, Pipeline},
-    report::{Reporter, figure::counted, view::View},
+    ledger::entry::Request,
+    pipeline::Directive,
+    record::{End, Preamble},
+    report::figure::counted,
+    run::{Closed, Ending, Look, Run},
 };
 
 /// How often the ring is looked at. The probes never wake memtrace: a wake-up costs more than a fault.
@@ -48,11 +50,32 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// Runs `memtrace [TARGET]`.
 pub(super) async fn live(args: &LiveArgs) -> Result<ExitCode, Failure> {
+    trace(args, args.report.output.as_deref(), None).await
+}
+
+/// Runs `memtrace record [TARGET]`.
+pub(super) async fn record(args: &LiveArgs) -> Result<ExitCode, Failure> {
+    let Some(path) = &args.report.output else {
+        return Err(Failure::new(
+            "usage",
+            "record: it has to know where to",
+            "name the recording: memtrace record … -o run.mtr",
+        ));
+    };
+    trace(args, None, Some(path)).await
+}
+
+async fn trace(
+    args: &LiveArgs,
+    report: Option<&Path>,
+    recording: Option<&Path>,
+) -> Result<ExitCode, Failure> {
     remedy::check_kernel()?;
     let mut signals = Signals::new()?;
-    let output = Output::open(args.report.output.as_deref())?;
+    let output = Output::open(report)?;
+    let recording = recording.map(Recording::open).transpose()?;
     let mut target = Target::find(&args.target, signals.ignored())?;
-    let mut run = Run::attach(args, &target, output)?;
+    let mut run = Tracing::attach(args, &target, output, recording)?;
     let mut child = match target.held.take() {
         Some(held) => match held.release().await {
             Ok(child) => Some(child),
@@ -79,9 +102,12 @@ pub(super) async fn live(args: &LiveArgs) -> Result<ExitCode, Failure> {
         }
         _ => None,
     };
-    let closed = run.close(status)?;
-    written(run.output, args.report.output.clone(), &mut signals).await?;
-    Ok(closed.exit_status())
+    let over = run.close(status)?;
+    written(over.output, report.map(Path::to_owned), &mut signals).await?;
+    if let Some(recording) = over.recording {
+        recording.finish().await?;
+    }
+    Ok(exit_status(&over.closed))
 }
 
 /// Why a run is over.
@@ -98,40 +124,55 @@ fn enough<T>(why: &str) -> Stop<T> {
     Stop::Enough
 }
 
-/// What a run came to, once its report is on its way.
-pub(super) struct Closed {
-    pub summary: Summary,
-    /// Nothing was lost, and the books balance.
-    conclusive: bool,
-}
-
-impl Closed {
-    pub(super) fn exit_status(&self) -> ExitCode {
-        match self.summary.command_status {
-            _ if !self.conclusive => ExitCode::from(INCONCLUSIVE),
-            Some(status) => ExitCode::from(u8::try_from(status).unwrap_or(u8::MAX)),
-            None => ExitCode::SUCCESS,
-        }
+/// What memtrace exits with after such a run.
+pub(super) fn exit_status(closed: &Closed) -> ExitCode {
+    match closed.summary.command_status {
+        _ if !closed.is_conclusive => ExitCode::from(INCONCLUSIVE),
+        Some(status) => ExitCode::from(u8::try_from(status).unwrap_or(u8::MAX)),
+        None => ExitCode::SUCCESS,
     }
 }
 
-pub(super) struct Run {
+pub(super) struct Tracing {
     live: Option<Live>,
-    pipeline: Pipeline,
-    reporter: Reporter,
-    routes: Routes,
-    view: View,
+    intake: Intake,
     output: Output,
     began: Instant,
     census: Instant,
-    /// `--requests`, how many of those that were asked for have come, and how many came after the last of them.
-    limit: Option<u64>,
-    selected: u64,
-    surplus: u64,
     /// Requests that are kept beside the report, up to so many.
     kept: Vec<Request>,
     keep_at_most: usize,
     adopted: Adopted,
+}
+
+/// Where events go: into the run, and into its recording.
+struct Intake {
+    run: Run,
+    recording: Option<Recording>,
+}
+
+impl Intake {
+    fn take(&mut self, event: Event<'_>) {
+        let Some(recording) = &mut self.recording else {
+            self.run.feed(event);
+            return;
+        };
+        match event {
+            // What may be kept of what went over a connection is known once it has been looked at.
+            Event::Record(record @ Record::Io(io, payload)) => {
+                self.run.feed(Event::Record(record));
+                let kept = self.run.pipeline().payload_to_keep();
+                let payload = payload
+                    .with_captured(kept)
+                    .unwrap_or(Payload::unseen(payload.total()));
+                recording.take(&Event::Record(Record::Io(io, payload)));
+            }
+            event => {
+                recording.take(&event);
+                self.run.feed(event);
+            }
+        }
+    }
 }
 
 /// Who was there when the run began.
@@ -142,8 +183,14 @@ struct Adopted {
     threads: usize,
 }
 
-impl Run {
-    pub(super) fn attach(args: &LiveArgs, target: &Target, output: Output) -> Result<Self, Failure> {
+impl Tracing {
+    /// `recording` is where it is kept, too.
+    pub(super) fn attach(
+        args: &LiveArgs,
+        target: &Target,
+        output: Output,
+        recording: Option<Recording>,
+    ) -> Result<Self, Failure> {
         let options = Options {
             ring_bytes: args.buffer,
             follow: target.follows(),
@@ -152,20 +199,25 @@ impl Run {
             fault_time: args.fault_time,
             kernel_log: args.verbose > 1,
         };
-        let routing = Routing::new(args.report.route.clone(), args.report.query);
-        let config = Config {
-            routing,
-            port: args.target.port,
-            fault_time: args.fault_time,
+        let mut live = Live::attach(&options).map_err(|e| remedy::for_load(&e))?;
+        let asked = args.asked();
+        let look = Look {
+            format: args.report.format,
+            view: args.report.view(),
+            table: terminal::table_options(output.is_file(), live.began()),
         };
-        let mut pipeline = Pipeline::new(config);
-        let mut live =
-            Live::attach(&options, |event| pipeline.feed(event)).map_err(|e| remedy::for_load(&e))?;
+        let run = Run::new(&asked, look, recording.is_some())
+            .map_err(|why| Failure::new("usage", why, "`memtrace --help` lists targets and options"))?;
+        let mut intake = Intake { run, recording };
+        if let Some(recording) = &mut intake.recording {
+            recording.begin(&Preamble::new(terminal::origin(live.began()), asked));
+        }
+        live.tell_beginning(|event| intake.take(event));
         let mut adopted = Adopted::default();
         // What joins the target while it is being adopted is found on the second look.
         for _ in 0..2 {
             for tgid in target.processes() {
-                let of_this = live.adopt(tgid, |event| pipeline.feed(event));
+                let of_this = live.adopt(tgid, |event| intake.take(event));
                 if of_this > 0 {
                     adopted.first.get_or_insert(tgid);
                     adopted.threads += of_this;
@@ -173,24 +225,12 @@ impl Run {
                 }
             }
         }
-        let view = View {
-            min_faults: args.report.min_faults,
-            sort: args.report.sort,
-            only: args.report.only.clone(),
-        };
-        let table = terminal::table_options(args.report.output.is_some());
         Ok(Self {
             live: Some(live),
-            pipeline,
-            routes: Routes::new(),
-            view: view.clone(),
+            intake,
             output,
             began: Instant::now(),
             census: Instant::now(),
-            reporter: Reporter::new(args.report.format, view, table),
-            limit: args.requests,
-            selected: 0,
-            surplus: 0,
             kept: Vec::new(),
             keep_at_most: 0,
             adopted,
@@ -201,7 +241,7 @@ impl Run {
     /// that cannot be run is an error of two lines and no report.
     pub(super) fn begin(&mut self, args: &LiveArgs) {
         let mut opening = Vec::new();
-        self.reporter.open(&mut opening);
+        self.intake.run.open(&mut opening);
         self.output.send(opening);
         self.began = Instant::now();
         announce(args, self.adopted);
@@ -212,17 +252,9 @@ impl Run {
         self.keep_at_most = at_most;
     }
 
-    pub(super) fn kept(&self) -> &[Request] {
-        &self.kept
-    }
-
     /// Puts text between the pieces of the report.
     pub(super) fn say(&mut self, text: String) {
         self.output.send(text.into_bytes());
-    }
-
-    pub(super) fn into_output(self) -> Output {
-        self.output
     }
 
     /// The loop, until `over` or enough.
@@ -251,7 +283,10 @@ impl Run {
             if self.output.is_closed() {
                 return Ok(enough("nobody reads the report, or it cannot be written"));
             }
-            if self.limit.is_some_and(|n| self.selected >= n) {
+            if self.intake.recording.as_ref().is_some_and(Recording::is_closed) {
+                return Ok(enough("the recording cannot be written"));
+            }
+            if self.intake.run.is_enough() {
                 return Ok(enough("there were as many requests as wanted"));
             }
             if args.duration.is_some_and(|d| self.began.elapsed() >= d) {
@@ -271,103 +306,113 @@ impl Run {
         let Some(live) = &mut self.live else {
             return Ok(true);
         };
-        let pipeline = &mut self.pipeline;
+        let intake = &mut self.intake;
         live.flush_log();
-        live.tell_losses(|event| pipeline.feed(event))
+        live.tell_losses(|event| intake.take(event))
             .map_err(|e| remedy::for_load(&e))?;
         if self.census.elapsed() >= CENSUS {
             self.census = Instant::now();
             live.forget_the_gone();
             if target.may_grow() {
                 for tgid in target.processes() {
-                    live.adopt(tgid, |event| pipeline.feed(event));
+                    live.adopt(tgid, |event| intake.take(event));
                 }
             }
         }
         self.output.push();
+        if let Some(recording) = &mut intake.recording {
+            recording.cut_in_time();
+        }
         // Those that are named may come back.
-        let is_any_running = live.is_any_running(|event| pipeline.feed(event));
+        let is_any_running = live.is_any_running(|event| intake.take(event));
         Ok(!is_any_running && !target.may_return())
     }
 
     /// Takes what the ring has. Returns whether there may be more.
     fn pump(&mut self) -> bool {
         let Some(live) = &mut self.live else { return false };
-        let pipeline = &mut self.pipeline;
-        let more = live.pump(|event| pipeline.feed(event));
-        for directive in pipeline.take_directives() {
+        let intake = &mut self.intake;
+        let more = live.pump(|event| intake.take(event));
+        for directive in intake.run.take_directives() {
             match directive {
                 Directive::Ignore(tgid, fd, as_of) => live.ignore(tgid, fd, as_of),
-                Directive::Read(tgid) => tell_maps(tgid, |event| pipeline.feed(event)),
+                Directive::Read(tgid) => tell_maps(tgid, |event| intake.take(event)),
             }
         }
-        let done = pipeline.take_done();
-        self.report(&done);
+        self.report();
         more
     }
 
-    fn report(&mut self, done: &[Request]) {
+    fn report(&mut self) {
         let mut bytes = Vec::new();
-        for request in done {
-            if self.view.selects(request) {
-                if self.limit == Some(self.selected) {
-                    self.surplus += 1;
-                    continue;
-                }
-                self.selected += 1;
-                self.routes.push(request);
+        let (kept, at_most) = (&mut self.kept, self.keep_at_most);
+        self.intake.run.report(&mut bytes, |request| {
+            if kept.len() < at_most {
+                kept.push(request.clone());
             }
-            self.reporter.request(request, &mut bytes);
-            if self.kept.len() < self.keep_at_most {
-                self.kept.push(request.clone());
-            }
-        }
+        });
         self.output.send(bytes);
     }
 
     /// From here on nothing that happens is part of the run.
     fn stop_probes(&mut self) -> Result<(), Failure> {
         if let Some(live) = self.live.take() {
-            let pipeline = &mut self.pipeline;
-            live.finish(|event| pipeline.feed(event))
+            let intake = &mut self.intake;
+            live.finish(|event| intake.take(event))
                 .map_err(|e| remedy::for_load(&e))?;
         }
         Ok(())
     }
 
-    /// Ends the run and sends the rest of the report on its way.
-    pub(super) fn close(&mut self, command_status: Option<i32>) -> Result<Closed, Failure> {
+    /// Ends the run, and sends the rest of the report and of the recording on its way.
+    pub(super) fn close(mut self, command_status: Option<i32>) -> Result<Over, Failure> {
         self.stop_probes()?;
-        if self.output.dropped() > 0 {
-            let note = format!(
+        let Self {
+            intake: Intake { run, mut recording },
+            mut output,
+            mut kept,
+            keep_at_most,
+            ..
+        } = self;
+        let mut ending = Ending {
+            command_status,
+            kernel: terminal::kernel_release(),
+            ..Ending::default()
+        };
+        if output.dropped() > 0 {
+            ending.notes.push(format!(
                 "pieces of this report that were dropped because its reader stalled: {}",
-                self.output.dropped()
-            );
-            self.pipeline.feed(Event::Notice(Notice::Note(note)));
-        }
-        let outcome = std::mem::replace(&mut self.pipeline, Pipeline::new(Config::default())).finish();
-        self.report(&outcome.requests);
-        let conclusive = outcome.books.balanced && outcome.lost.records() == 0 && self.output.dropped() == 0;
-        let mut summary = summary(outcome, command_status);
-        summary.requests -= self.surplus;
-        if self.surplus > 0 {
-            let were = if self.surplus == 1 {
-                "request is"
-            } else {
-                "requests are"
-            };
-            summary.notes.push(format!(
-                "{} {were} not listed: --requests were there by then",
-                self.surplus
+                output.dropped()
             ));
         }
-        summary.notes.extend(self.routes.note());
+        if let Some(recording) = &mut recording {
+            recording.end(End { command_status });
+            ending.notes.extend(recording.note());
+        }
+        ending.is_incomplete = !ending.notes.is_empty();
         let mut bytes = Vec::new();
-        let routes = std::mem::take(&mut self.routes).finish();
-        self.reporter.close(&routes, &summary, &mut bytes);
-        self.output.send(bytes);
-        Ok(Closed { summary, conclusive })
+        let closed = run.close(ending, &mut bytes, |request| {
+            if kept.len() < keep_at_most {
+                kept.push(request.clone());
+            }
+        });
+        output.send(bytes);
+        Ok(Over {
+            closed,
+            kept,
+            output,
+            recording,
+        })
     }
+}
+
+/// A run that is over, with what is still being written.
+pub(super) struct Over {
+    pub closed: Closed,
+    /// The requests that were to be kept.
+    pub kept: Vec<Request>,
+    pub output: Output,
+    pub recording: Option<Recording>,
 }
 
 /// Waits for the writer, or for the user to lose patience with whoever reads.
@@ -398,27 +443,6 @@ pub(super) async fn written(
                 hint,
             ))
         }
-    }
-}
-
-fn summary(outcome: Outcome, command_status: Option<i32>) -> Summary {
-    Summary {
-        requests: outcome.listed,
-        other_requests: outcome.others,
-        elapsed_ns: outcome.elapsed.0,
-        books: outcome.books,
-        unattributed: outcome.unattributed,
-        cause: outcome.cause,
-        region: outcome.region,
-        lost: outcome.lost,
-        target: Traced {
-            pids: outcome.pids,
-            comm: outcome.comm,
-        },
-        command_status,
-        notes: outcome.notes,
-        kernel: terminal::kernel_release(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
     }
 }
 

@@ -4,22 +4,21 @@
 
 use std::{ffi::OsString, fs::File, io::IsTerminal as _, os::fd::AsFd as _};
 
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::tz::TimeZone;
 
 use crate::{
-    kernel,
+    record::{Clocks, Origin},
     report::table::{TableOptions, WallClock},
 };
 
-/// For standard output, or for a file.
-pub(super) fn table_options(to_file: bool) -> TableOptions {
+/// For standard output, or for a file. `clocks` are the run's.
+pub(super) fn table_options(to_file: bool, clocks: Clocks) -> TableOptions {
     let is_terminal = !to_file && std::io::stdout().is_terminal();
-    let monotonic = i128::from(kernel::now().0);
     TableOptions {
         width: stdout_width().filter(|_| is_terminal),
         colour: is_terminal && may_colour(|name| std::env::var_os(name)),
         wall: WallClock {
-            offset_ns: Timestamp::now().as_nanosecond() - monotonic,
+            offset_ns: i128::from(clocks.realtime) - i128::from(clocks.monotonic),
             zone: TimeZone::try_system().unwrap_or(TimeZone::UTC),
         },
     }
@@ -33,6 +32,17 @@ pub(super) fn stdout_width() -> Option<usize> {
 /// The kernel's release, as `uname -r` has it.
 pub(super) fn kernel_release() -> String {
     rustix::system::uname().release().to_string_lossy().into_owned()
+}
+
+/// Where a recording is made that begins now.
+pub(super) fn origin(clocks: Clocks) -> Origin {
+    Origin {
+        memtrace: env!("CARGO_PKG_VERSION").to_owned(),
+        kernel: kernel_release(),
+        arch: std::env::consts::ARCH.to_owned(),
+        page_size: rustix::param::page_size() as u64,
+        clocks,
+    }
 }
 
 /// Standard error, for memtrace's own log.

@@ -27,6 +27,7 @@ use super::{
 use crate::{
     event::{Event, Notice, Socket},
     model::vma::{MAP_ANONYMOUS, MAP_SHARED},
+    record::Clocks,
 };
 
 /// Records taken from the ring at a time, so that the rest of the program gets its turn.
@@ -44,6 +45,8 @@ const SEED_ROUNDS: usize = 4;
 /// The probes and what is known of their targets.
 pub struct Live {
     probes: Probes,
+    /// When the run began.
+    clocks: Clocks,
     times_faults: bool,
     /// Threads whose faults could not be timed, and why the last one's.
     untimed: (u64, Option<LoadError>),
@@ -62,12 +65,12 @@ pub struct Live {
 }
 
 impl Live {
-    /// Loads and attaches the probes, and begins the run.
-    pub fn attach(options: &Options, mut sink: impl FnMut(Event<'_>)) -> Result<Self, LoadError> {
+    /// Loads and attaches the probes: the run begins.
+    pub fn attach(options: &Options) -> Result<Self, LoadError> {
         let probes = Probes::attach(options)?;
-        sink(Event::Notice(Notice::Begin { time: now() }));
         Ok(Self {
             probes,
+            clocks: clocks(),
             times_faults: options.fault_time,
             untimed: (0, None),
             running: HashSet::new(),
@@ -80,6 +83,17 @@ impl Live {
             undecoded: 0,
             told: Emission::default(),
         })
+    }
+
+    /// When the run began.
+    pub fn began(&self) -> Clocks {
+        self.clocks
+    }
+
+    /// Tells that the run began. Nothing is traced before a process is adopted.
+    pub fn tell_beginning(&self, mut sink: impl FnMut(Event<'_>)) {
+        let time = Nanos(self.clocks.monotonic);
+        sink(Event::Notice(Notice::Begin { time }));
     }
 
     /// Makes a process a target and tells what it already has. Returns how many threads that are: none, and no
@@ -348,9 +362,22 @@ impl Live {
 
 /// The monotonic clock, which the probes' times are on.
 pub fn now() -> Nanos {
-    let time = clock_gettime(ClockId::Monotonic);
+    Nanos(read_clock(ClockId::Monotonic))
+}
+
+/// The three clocks, as close to each other as they can be read.
+fn clocks() -> Clocks {
+    Clocks {
+        monotonic: read_clock(ClockId::Monotonic),
+        boottime: read_clock(ClockId::Boottime),
+        realtime: read_clock(ClockId::Realtime),
+    }
+}
+
+fn read_clock(id: ClockId) -> u64 {
+    let time = clock_gettime(id);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-    Nanos(seconds * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0))
+    seconds * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
 }
 
 /// Tells what a process has mapped.

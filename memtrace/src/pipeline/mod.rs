@@ -58,6 +58,8 @@ pub struct Config {
     pub port: Option<u16>,
     /// The probes time faults.
     pub fault_time: bool,
+    /// What can be kept of payload is wanted.
+    pub keeps_payload: bool,
 }
 
 /// What the live run should tell the probes. A recording has nobody to tell.
@@ -99,6 +101,8 @@ pub struct Pipeline {
     now: Nanos,
     ended: Option<Nanos>,
     directives: Vec<Directive>,
+    /// What may be kept of the last record's payload.
+    kept: Vec<u8>,
 }
 
 /// What is known once the run is over.
@@ -148,6 +152,7 @@ impl Pipeline {
             now: Nanos(0),
             ended: None,
             directives: Vec::new(),
+            kept: Vec::new(),
         }
     }
 
@@ -164,6 +169,11 @@ impl Pipeline {
     /// Requests that can be reported by now.
     pub fn take_done(&mut self) -> Vec<Request> {
         self.ledger.take_done(self.spaces.files())
+    }
+
+    /// What may be kept of the last record's payload.
+    pub fn payload_to_keep(&self) -> &[u8] {
+        &self.kept
     }
 
     /// What a process has mapped by now, and the files in it.
@@ -287,6 +297,10 @@ impl Pipeline {
     }
 
     fn record(&mut self, record: Record<'_>) {
+        if let Record::Io(_, payload) = &record {
+            self.kept.clear();
+            self.kept.extend_from_slice(payload.captured());
+        }
         let header = *record.header();
         let (tgid, tid) = (Tgid(header.tgid), Tid(header.tid));
         let now = Nanos(header.time_ns);

@@ -173,6 +173,7 @@ fn the_worst_first() {
         min_faults: 5,
         sort: Some(SortBy::Faults),
         only: vec!["GET /*".parse().unwrap(), "POST /*".parse().unwrap()],
+        ..View::default()
     };
     insta::assert_snapshot!(report(
         Format::Table,
@@ -286,7 +287,7 @@ fn a_view_holds_for_every_format() {
         let view = View {
             min_faults: 20,
             sort: Some(SortBy::Faults),
-            only: Vec::new(),
+            ..View::default()
         };
         let text = report(format, view, plain(), &run(), &sample::summary());
         let ids: Vec<&str> = text

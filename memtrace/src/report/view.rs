@@ -1,11 +1,14 @@
 //! Which requests a report lists, and in which order, as the reader asked.
 //!
-//! Owns `--only`, `--min-faults` and `--sort`. Must not know how a request is rendered. None of them touches
+//! Owns `--only`, `--since`, `--until`, `--id`, `--min-faults` and `--sort`. Must not know how a request is rendered. None of them touches
 //! the routes' figures or the books.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::str::FromStr;
+
+use memtrace_common::Nanos;
 
 use super::figure::counted;
 use crate::ledger::entry::Request;
@@ -23,6 +26,12 @@ pub struct View {
     pub sort: Option<SortBy>,
     /// Only requests that one of these selects; all, where there is none.
     pub only: Vec<Only>,
+    /// Only requests that began at this time or later,
+    pub since: Option<Nanos>,
+    /// and only those that began before this one.
+    pub until: Option<Nanos>,
+    /// Only requests with one of these numbers; all, where there is none.
+    pub ids: Vec<u64>,
 }
 
 /// The field of `--sort`; the highest comes first.
@@ -111,6 +120,13 @@ impl FromStr for Only {
     }
 }
 
+impl fmt::Display for Only {
+    /// As it can be written.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.method.as_deref().unwrap_or("*"), self.pattern)
+    }
+}
+
 impl Only {
     /// Methods are compared as they are, as RFC 9110 section 9.1 has it: `get` is not `GET`.
     fn selects(&self, request: &Request) -> bool {
@@ -122,9 +138,29 @@ impl Only {
 }
 
 impl View {
-    /// Whether `--only` selects this request. A caller that rolls up routes pushes those that it does.
+    /// Whether this request is one of those that were asked for. A caller that rolls up routes pushes those that are.
     pub fn selects(&self, request: &Request) -> bool {
-        self.only.is_empty() || self.only.iter().any(|only| only.selects(request))
+        let start = Nanos(request.start_ns);
+        (self.only.is_empty() || self.only.iter().any(|only| only.selects(request)))
+            && self.since.is_none_or(|since| start >= since)
+            && self.until.is_none_or(|until| start < until)
+            && (self.ids.is_empty() || self.ids.contains(&request.id))
+    }
+
+    /// The options that select, for a person.
+    fn selected_by(&self) -> String {
+        let options = [
+            ("--only", !self.only.is_empty()),
+            ("--since", self.since.is_some()),
+            ("--until", self.until.is_some()),
+            ("--id", !self.ids.is_empty()),
+        ];
+        let given: Vec<_> = options
+            .iter()
+            .filter(|(_, given)| *given)
+            .map(|(name, _)| *name)
+            .collect();
+        given.join(", ")
     }
 }
 
@@ -196,7 +232,10 @@ impl Sieve {
             }
         };
         let left_out = [
-            (self.not_selected, "not listed: not selected by --only".to_owned()),
+            (
+                self.not_selected,
+                format!("not listed: not selected by {}", self.view.selected_by()),
+            ),
             (
                 self.below_min,
                 format!(
@@ -225,6 +264,7 @@ mod tests {
             min_faults,
             sort,
             only: only.iter().map(|text| text.parse().unwrap()).collect(),
+            ..View::default()
         }
     }
 
