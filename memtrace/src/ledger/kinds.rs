@@ -43,6 +43,25 @@ impl Place {
         }
     }
 
+    /// What it falls in.
+    pub fn region(&self) -> Region {
+        self.region
+    }
+
+    /// The file, where it falls in one.
+    pub fn file(&self) -> Option<FileId> {
+        self.file
+    }
+
+    /// What it was for, given what became of it; `None` where it failed.
+    pub fn cause(&self, outcome: Outcome) -> Option<Cause> {
+        match outcome {
+            Outcome::Failed => None,
+            Outcome::Minor => Some(self.minor),
+            Outcome::Major => Some(self.major),
+        }
+    }
+
     /// Nothing is known there.
     pub fn is_unmapped(&self) -> bool {
         self.region == Region::Unmapped
@@ -61,11 +80,7 @@ pub(super) struct Kinds {
 impl Kinds {
     /// One more; one that failed is none.
     pub(super) fn add(&mut self, place: Place, outcome: Outcome) {
-        let cause = match outcome {
-            Outcome::Failed => return,
-            Outcome::Minor => place.minor,
-            Outcome::Major => place.major,
-        };
+        let Some(cause) = place.cause(outcome) else { return };
         self.causes[cause as usize] += 1;
         self.regions[place.region as usize] += 1;
         let Some(file) = place.file else { return };

@@ -6,10 +6,12 @@
 //! - `entry`: the objects of a report
 //! - `kinds`: faults by cause, region and file
 //! - `memory`: page frames, resident memory, time in faults
+//! - `journal`: what is booked, posting by posting
 //! - `activity`: what goes on in one process, for figures that span requests
 
 mod activity;
 pub mod entry;
+pub mod journal;
 mod kinds;
 mod memory;
 pub mod route;
@@ -23,6 +25,7 @@ use rustc_hash::FxHashMap;
 use self::{
     activity::Activity,
     entry::{Attribution, Books, Faults, Lost, Request, Space},
+    journal::{Journal, Posting},
     kinds::Kinds,
     memory::Memory,
 };
@@ -39,15 +42,29 @@ const SETTLE: Nanos = Nanos(250_000_000);
 /// Values that one request can have.
 const VALUES_MAX: usize = 64;
 
+/// A fault, as it was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// The thread.
+    pub tid: Tid,
+    /// When.
+    pub at: Nanos,
+    /// The address that was touched.
+    pub address: u64,
+    /// The instruction that touched it.
+    pub ip: u64,
+    /// It was taken in kernel mode.
+    pub kernel_mode: bool,
+    /// What it falls in.
+    pub place: Place,
+}
+
 /// A fault's attempt, until it is confirmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attempt {
     /// Whom it is for.
     pub owner: Owner,
-    /// It was taken in kernel mode.
-    pub kernel_mode: bool,
-    /// What it falls in.
-    pub place: Place,
+    taken: Taken,
     /// Its number among its process's attempts.
     number: u64,
 }
@@ -112,6 +129,7 @@ pub struct Ledger {
     /// Of all completed faults that were seen.
     kinds: Kinds,
     next: u64,
+    journal: Journal,
     /// Faults are timed.
     times_faults: bool,
     /// Faults whose end was seen as well.
@@ -137,6 +155,21 @@ impl Ledger {
         }
     }
 
+    /// Keeps what is booked, posting by posting.
+    pub fn keep_journal(&mut self) {
+        self.journal.keep();
+    }
+
+    /// A thread works for this request from now on, or for none.
+    pub fn turned(&mut self, tgid: Tgid, tid: Tid, at: Nanos, to: Option<RequestId>) {
+        self.journal.post(|| Posting::Turned { tgid, tid, at, to });
+    }
+
+    /// What was booked since this was last asked, where it is kept.
+    pub fn take_postings(&mut self) -> impl Iterator<Item = Posting> {
+        self.journal.drain()
+    }
+
     /// A request begins, with its process's resident memory of that moment. One that is not `listed` is counted, and
     /// its faults are booked, but it is not reported.
     pub fn open(
@@ -150,6 +183,13 @@ impl Ledger {
         let id = RequestId(self.next);
         self.next += 1;
         self.processes.entry(tgid).or_default().open(id);
+        self.journal.post(|| Posting::Opened {
+            id,
+            tgid,
+            tid,
+            at: start,
+            is_listed: listed,
+        });
         let open = Open {
             tgid,
             tid,
@@ -194,6 +234,7 @@ impl Ledger {
     /// It never was a request: what was booked on it is nobody's.
     pub fn withdraw(&mut self, id: RequestId) {
         if let Some(request) = self.requests.remove(&id) {
+            self.journal.post(|| Posting::Withdrawn { id });
             self.close_window(id, request.tgid);
             *self.unattributed.entry(Reason::Idle).or_default() += request.minor + request.major;
         }
@@ -204,6 +245,7 @@ impl Ledger {
         let Some(request) = self.requests.get(&id).filter(|r| r.ended.is_none()) else {
             return;
         };
+        self.journal.post(|| Posting::Ended { id, at });
         let reader = request.tid;
         let awaits = by.is_some_and(|by| by != reader).then_some(reader);
         let (in_window, open_max) = self.close_window(id, request.tgid);
@@ -228,19 +270,14 @@ impl Ledger {
     }
 
     /// A fault's attempt begins in this process.
-    pub fn attempt(&mut self, tgid: Tgid, owner: Owner, kernel_mode: bool, place: Place) -> Attempt {
+    pub fn attempt(&mut self, tgid: Tgid, owner: Owner, taken: Taken) -> Attempt {
         let number = self.processes.entry(tgid).or_default().attempt();
         if let Owner::Request(id) = owner
             && let Some(request) = self.requests.get_mut(&id)
         {
             request.pending += 1;
         }
-        Attempt {
-            owner,
-            kernel_mode,
-            place,
-            number,
-        }
+        Attempt { owner, taken, number }
     }
 
     /// What became of it. Returns true where it completed and its owner is unproven: the caller keeps those until
@@ -254,7 +291,15 @@ impl Ledger {
             }
         }
         let completed = outcome != Outcome::Failed;
-        self.kinds.add(attempt.place, outcome);
+        self.kinds.add(attempt.taken.place, outcome);
+        if completed {
+            self.journal.post(|| Posting::Fault {
+                tgid,
+                taken: attempt.taken,
+                outcome,
+                owner: attempt.owner,
+            });
+        }
         match attempt.owner {
             Owner::Request(id) => self.settle_on(id, attempt, outcome),
             Owner::Nobody(reason) if completed => self.explain(reason, 1),
@@ -285,14 +330,14 @@ impl Ledger {
             return;
         };
         request.pending = request.pending.saturating_sub(1);
-        request.kinds.add(attempt.place, outcome);
+        request.kinds.add(attempt.taken.place, outcome);
         match outcome {
             Outcome::Failed => {}
             Outcome::Minor => request.minor += 1,
             Outcome::Major => request.major += 1,
         }
         if outcome != Outcome::Failed {
-            *(if attempt.kernel_mode {
+            *(if attempt.taken.kernel_mode {
                 &mut request.kernel_mode
             } else {
                 &mut request.user_mode

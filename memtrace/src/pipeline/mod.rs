@@ -38,8 +38,9 @@ use self::{
 use crate::{
     event::{Event, Notice},
     ledger::{
-        Ledger, Resident, Work,
+        Ledger, Resident, Taken, Work,
         entry::{Books, Lost, Request},
+        journal::Posting,
         route::Routing,
     },
     model::vma::{AddressSpace, Files},
@@ -101,6 +102,7 @@ pub struct Pipeline {
     now: Nanos,
     ended: Option<Nanos>,
     directives: Vec<Directive>,
+    keeps_journal: bool,
     /// What may be kept of the last record's payload.
     kept: Vec<u8>,
 }
@@ -152,6 +154,7 @@ impl Pipeline {
             now: Nanos(0),
             ended: None,
             directives: Vec::new(),
+            keeps_journal: false,
             kept: Vec::new(),
         }
     }
@@ -159,7 +162,14 @@ impl Pipeline {
     /// The next event.
     pub fn feed(&mut self, event: Event<'_>) {
         match event {
-            Event::Record(record) => self.record(record),
+            Event::Record(record) => {
+                self.record(record);
+                if self.keeps_journal && !matches!(record, Record::Fault(_)) {
+                    let header = record.header();
+                    self.threads
+                        .tell_turn(Tid(header.tid), Nanos(header.time_ns), &mut self.ledger);
+                }
+            }
             Event::Notice(notice) => self.notice(notice),
         }
         // Here and not where the requests are taken: how often somebody asks must not make a difference.
@@ -181,16 +191,32 @@ impl Pipeline {
         Some((self.spaces.regions(tgid)?, self.spaces.files()))
     }
 
+    /// Keeps what is booked, posting by posting, from here on. Whoever asks for it takes it, or it grows.
+    pub fn keep_journal(&mut self) {
+        self.keeps_journal = true;
+        self.ledger.keep_journal();
+    }
+
+    /// What was booked since this was last asked, and the files that it speaks of.
+    pub fn take_postings(&mut self) -> (impl Iterator<Item = Posting>, &Files) {
+        (self.ledger.take_postings(), self.spaces.files())
+    }
+
     /// What the probes should be told.
     pub fn take_directives(&mut self) -> Vec<Directive> {
         std::mem::take(&mut self.directives)
     }
 
+    /// No event comes any more: settles what is open.
+    pub fn settle(&mut self) {
+        self.threads.finish(&mut self.ledger);
+        self.ledger.finish(self.ended.unwrap_or(self.now));
+    }
+
     /// The run is over.
     pub fn finish(mut self) -> Outcome {
+        self.settle();
         let end = self.ended.unwrap_or(self.now);
-        self.threads.finish(&mut self.ledger);
-        self.ledger.finish(end);
         let (listed, others) = self.ledger.request_counts();
         let mut notes: Vec<String> = self.notes.into_iter().collect();
         notes.extend(self.ledger.notes());
@@ -369,16 +395,21 @@ impl Pipeline {
             self.directives.push(Directive::Read(tgid));
         }
         let now = count(header);
-        let kernel_mode = header.flags & wire::FAULT_KERNEL != 0;
-        if self.threads.hold(tgid, tid, now, kernel_mode, place) {
+        let taken = Taken {
+            tid,
+            at: Nanos(header.time_ns),
+            address: fault.address,
+            ip: fault.ip,
+            kernel_mode: header.flags & wire::FAULT_KERNEL != 0,
+            place,
+        };
+        if self.threads.hold(tgid, now, taken) {
             return;
         }
         self.threads.observe(tgid, tid, now, &mut self.ledger);
         let process = self.processes.get(&tgid);
         self.threads
-            .attempt(tid, now, kernel_mode, place, &mut self.ledger, |owner| {
-                reason(owner, process)
-            });
+            .attempt(now, taken, &mut self.ledger, |owner| reason(owner, process));
     }
 
     fn io(&mut self, io: &Io, payload: &Payload<'_>) {

@@ -6,11 +6,11 @@
 
 use std::mem;
 
-use memtrace_common::{FaultCount, Tgid, Tid};
+use memtrace_common::{FaultCount, Nanos, Tgid, Tid};
 use rustc_hash::FxHashMap;
 
 use crate::{
-    ledger::{Attempt, Ledger, Place, Resident},
+    ledger::{Attempt, Ledger, Resident, Taken},
     model::counting::{Counting, Settled},
     window::{Owner, Reason, RequestId, Worker},
 };
@@ -26,6 +26,8 @@ struct Thread {
     resident: Option<Resident>,
     /// It was born under our eyes or has left a record since: it had not begun to exit when it was found.
     acts: bool,
+    /// The request that it was last told to work for.
+    told: Option<RequestId>,
     /// `sched_process_exit` has come by; `sched_process_free` will.
     exited: bool,
     /// Attempts under its id since then, in order: see [`Threads::hold`].
@@ -36,8 +38,7 @@ struct Thread {
 #[derive(Clone, Copy, Debug)]
 struct Held {
     count: FaultCount,
-    kernel_mode: bool,
-    place: Place,
+    taken: Taken,
 }
 
 /// Attempts of one thread that are held. A thread that exits and one that execs take a handful.
@@ -104,19 +105,17 @@ impl Threads {
     /// A fault's attempt. `reason` may know better whose it is.
     pub(super) fn attempt(
         &mut self,
-        tid: Tid,
         count: FaultCount,
-        kernel_mode: bool,
-        place: Place,
+        taken: Taken,
         ledger: &mut Ledger,
         reason: impl FnOnce(Owner) -> Owner,
     ) {
-        let Some(thread) = self.by_tid.get_mut(&tid) else {
+        let Some(thread) = self.by_tid.get_mut(&taken.tid) else {
             return;
         };
         if thread.counting.counts(count) {
             let owner = reason(thread.worker.owner(|id| ledger.is_open(id)));
-            let attempt = ledger.attempt(thread.tgid, owner, kernel_mode, place);
+            let attempt = ledger.attempt(thread.tgid, owner, taken);
             thread.counting.attempt(count, attempt);
         }
     }
@@ -131,6 +130,17 @@ impl Threads {
     /// What was said of that.
     pub(super) fn take_resident(&mut self, tid: Tid) -> Option<Resident> {
         self.by_tid.get_mut(&tid)?.resident.take()
+    }
+
+    /// Tells where the thread's work has turned since this was last asked.
+    pub(super) fn tell_turn(&mut self, tid: Tid, at: Nanos, ledger: &mut Ledger) {
+        if let Some(thread) = self.by_tid.get_mut(&tid) {
+            let now = thread.worker.innermost(|id| ledger.is_open(id));
+            if now != thread.told {
+                thread.told = now;
+                ledger.turned(thread.tgid, tid, at, now);
+            }
+        }
     }
 
     /// What the thread works on.
@@ -167,24 +177,13 @@ impl Threads {
     /// A process's first thread can fault after it began to exit, and then another thread that calls `execve` takes
     /// its id over and faults under it, before `sched_process_exec` says so: the new program's stack and data are
     /// written to meanwhile.
-    pub(super) fn hold(
-        &mut self,
-        tgid: Tgid,
-        tid: Tid,
-        count: FaultCount,
-        kernel_mode: bool,
-        place: Place,
-    ) -> bool {
-        if tgid.0 != tid.0 {
+    pub(super) fn hold(&mut self, tgid: Tgid, count: FaultCount, taken: Taken) -> bool {
+        if tgid.0 != taken.tid.0 {
             return false;
         }
-        match self.by_tid.get_mut(&tid) {
+        match self.by_tid.get_mut(&taken.tid) {
             Some(leader) if leader.exited && leader.held.len() < HELD_MAX => {
-                leader.held.push(Held {
-                    count,
-                    kernel_mode,
-                    place,
-                });
+                leader.held.push(Held { count, taken });
                 true
             }
             _ => false,
@@ -298,6 +297,7 @@ impl Thread {
             unproven: 0,
             resident: None,
             acts: false,
+            told: None,
             exited: false,
             held: Vec::new(),
         }
@@ -314,17 +314,12 @@ impl Thread {
 
     /// Books attempts that have been held.
     fn replay(&mut self, held: &[Held], ledger: &mut Ledger) {
-        for &Held {
-            count,
-            kernel_mode,
-            place,
-        } in held
-        {
+        for &Held { count, taken } in held {
             let settled = self.counting.observe(count);
             self.book(&settled, ledger);
             if self.counting.counts(count) {
                 let owner = self.worker.owner(|id| ledger.is_open(id));
-                let attempt = ledger.attempt(self.tgid, owner, kernel_mode, place);
+                let attempt = ledger.attempt(self.tgid, owner, taken);
                 self.counting.attempt(count, attempt);
             }
         }

@@ -74,10 +74,7 @@ mod tests {
     #[test]
     fn changes_are_in_order_and_of_versions_that_were() {
         assert!(CHANGES.is_sorted_by_key(|c| c.since));
-        assert!(
-            CHANGES
-                .iter()
-                .all(|c| c.since > 1 && c.since <= super::super::VERSION)
-        );
+        assert!(CHANGES.first().is_none_or(|c| c.since > 1));
+        assert!(CHANGES.last().is_none_or(|c| c.since <= super::super::VERSION));
     }
 }
