@@ -46,6 +46,8 @@ pub enum Notice {
         count: FaultCount,
         /// Its stack pointer, where it rests.
         sp: Option<u64>,
+        /// Its own `comm`; empty where it could not be read.
+        comm: String,
     },
     /// `/proc/PID/maps` of a process.
     Maps {
@@ -125,7 +127,14 @@ pub enum Notice {
         work: Work,
     },
     /// What the probes could not deliver, in all.
-    Lost(Lost),
+    Lost {
+        /// How much.
+        lost: Lost,
+        /// What came on top since it was last told was lost at this time or later,
+        since: Nanos,
+        /// and at this one at the latest. Both are zero where that is not known.
+        until: Nanos,
+    },
     /// Something that the reader of the report should know.
     Note(String),
 }

@@ -238,7 +238,8 @@ impl<'a> Recorded<'a> {
         for fault in &malformed {
             reader.is_damaged(fault);
         }
-        if let Some(event) = losses.found(reader.damage().lost()) {
+        let (lost, gap) = reader.damage().lost();
+        if let Some(event) = losses.found(lost, gap) {
             sink(to, event);
         }
         Ok(Replayed {

@@ -62,15 +62,19 @@ pub struct Live {
     received: u64,
     undecoded: u64,
     told: Emission,
+    /// When losses were last asked for.
+    asked: Nanos,
 }
 
 impl Live {
     /// Loads and attaches the probes: the run begins.
     pub fn attach(options: &Options) -> Result<Self, LoadError> {
         let probes = Probes::attach(options)?;
+        let clocks = clocks();
         Ok(Self {
             probes,
-            clocks: clocks(),
+            clocks,
+            asked: Nanos(clocks.monotonic),
             times_faults: options.fault_time,
             untimed: (0, None),
             running: HashSet::new(),
@@ -141,7 +145,14 @@ impl Live {
                 if threads.insert(tid, count).is_none() {
                     self.time_faults(tgid, tid);
                     let sp = procfs::stack_pointer(tgid, tid);
-                    sink(Event::Notice(Notice::Thread { tgid, tid, count, sp }));
+                    let comm = procfs::comm(tgid, tid).unwrap_or_default();
+                    sink(Event::Notice(Notice::Thread {
+                        tgid,
+                        tid,
+                        count,
+                        sp,
+                        comm,
+                    }));
                 }
             }
             if threads.len() == before {
@@ -243,11 +254,17 @@ impl Live {
 
     /// Tells what was lost since it was last asked.
     pub fn tell_losses(&mut self, mut sink: impl FnMut(Event<'_>)) -> Result<(), LoadError> {
-        let emission = self.probes.emission(now().0)?;
+        let until = now();
+        let emission = self.probes.emission(until.0)?;
         if emission.lost != self.told.lost {
-            sink(Event::Notice(Notice::Lost(emission.lost)));
+            sink(Event::Notice(Notice::Lost {
+                lost: emission.lost,
+                since: self.asked,
+                until,
+            }));
         }
         self.told = emission;
+        self.asked = until;
         Ok(())
     }
 

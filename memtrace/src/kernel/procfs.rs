@@ -110,6 +110,13 @@ pub fn threads(tgid: Tgid) -> Vec<(Tid, FaultCount)> {
         .collect()
 }
 
+/// A thread's own name.
+pub fn comm(tgid: Tgid, Tid(tid): Tid) -> Option<String> {
+    let Process { pid, .. } = open_living(tgid)?;
+    let comm = std::fs::read(format!("/proc/{pid}/task/{tid}/comm")).ok()?;
+    Some(String::from_utf8_lossy(comm.trim_ascii_end()).into_owned())
+}
+
 /// One of its threads' fault counters, a zombie's too.
 pub fn thread(tgid: Tgid, Tid(tid): Tid) -> Option<FaultCount> {
     let task = open(tgid)?.task_from_tid(i32::try_from(tid).ok()?).ok()?;

@@ -19,7 +19,7 @@ pub mod spread;
 
 use std::collections::BTreeMap;
 
-use memtrace_common::{FaultCount, Nanos, Tgid, Tid};
+use memtrace_common::{FaultCount, Nanos, Tgid, Tid, wire::Mm};
 use rustc_hash::FxHashMap;
 
 use self::{
@@ -163,6 +163,15 @@ impl Ledger {
     /// A thread works for this request from now on, or for none.
     pub fn turned(&mut self, tgid: Tgid, tid: Tid, at: Nanos, to: Option<RequestId>) {
         self.journal.post(|| Posting::Turned { tgid, tid, at, to });
+    }
+
+    /// An address-space call, which a request's space has where it moved anything.
+    pub fn called(&mut self, call: &Mm, moved: Option<u64>, of: Option<RequestId>) {
+        self.journal.post(|| Posting::Call {
+            call: *call,
+            moved,
+            of,
+        });
     }
 
     /// What was booked since this was last asked, where it is kept.

@@ -25,30 +25,41 @@ pub(super) fn failed(mm: &Mm) -> bool {
         || (start < ENDS[0] && end.is_some_and(|end| end > ENDS[0]))
 }
 
-/// Adds one call, if it succeeded.
-pub(super) fn count(space: &mut Space, mm: &Mm, old_brk: Option<u64>) {
+/// The bytes that a call is about: that `mmap` mapped, that `brk` moved the break up by, and so on. `None` where it did
+/// nothing.
+pub(super) fn moved(mm: &Mm, old_brk: Option<u64>) -> Option<u64> {
     if failed(mm) {
-        return;
+        return None;
     }
     match mm.header.op {
-        wire::MM_MMAP => {
-            space.mmap_calls += 1;
-            space.mmap_bytes = space.mmap_bytes.saturating_add(bytes(mm.args[1]));
-        }
-        wire::MM_MUNMAP => {
-            space.munmap_calls += 1;
-            space.munmap_bytes = space.munmap_bytes.saturating_add(bytes(mm.args[1]));
-        }
-        wire::MM_MREMAP => space.mremap_calls += 1,
+        wire::MM_MMAP | wire::MM_MUNMAP | wire::MM_MPROTECT | wire::MM_MADVISE => Some(bytes(mm.args[1])),
+        wire::MM_MREMAP => Some(bytes(mm.args[2])),
         wire::MM_BRK => {
             // brk(2) fails by returning the old break. Where that isn't known, a call that got what it asked for
             // moved the break, nobody knows by how much.
             let new = mm.ret.cast_unsigned();
-            if new == mm.args[0] && old_brk != Some(new) {
-                space.brk_calls += 1;
-                let grown = old_brk.map_or(0, |old| new.saturating_sub(old));
-                space.brk_bytes = space.brk_bytes.saturating_add(grown);
-            }
+            let moves = new == mm.args[0] && old_brk != Some(new);
+            moves.then(|| old_brk.map_or(0, |old| new.saturating_sub(old)))
+        }
+        _ => None,
+    }
+}
+
+/// Adds one call that [`moved`] so many bytes.
+pub(super) fn count(space: &mut Space, op: u8, moved: u64) {
+    match op {
+        wire::MM_MMAP => {
+            space.mmap_calls += 1;
+            space.mmap_bytes = space.mmap_bytes.saturating_add(moved);
+        }
+        wire::MM_MUNMAP => {
+            space.munmap_calls += 1;
+            space.munmap_bytes = space.munmap_bytes.saturating_add(moved);
+        }
+        wire::MM_MREMAP => space.mremap_calls += 1,
+        wire::MM_BRK => {
+            space.brk_calls += 1;
+            space.brk_bytes = space.brk_bytes.saturating_add(moved);
         }
         wire::MM_MPROTECT => space.mprotect_calls += 1,
         wire::MM_MADVISE => space.madvise_calls += 1,
@@ -102,8 +113,14 @@ mod tests {
     fn nonsense_does_no_harm() {
         let mut space = Space::default();
         for op in 0..=u8::MAX {
-            count(&mut space, &call(op, i64::MAX, u64::MAX, u64::MAX), Some(0));
-            count(&mut space, &call(op, -1, 0, u64::MAX), None);
+            for (call, old_brk) in [
+                (call(op, i64::MAX, u64::MAX, u64::MAX), Some(0)),
+                (call(op, -1, 0, u64::MAX), None),
+            ] {
+                if let Some(moved) = moved(&call, old_brk) {
+                    count(&mut space, op, moved);
+                }
+            }
         }
         assert_eq!((space.munmap_calls, space.mmap_calls), (0, 1));
     }

@@ -266,7 +266,13 @@ impl Pipeline {
                     self.note_io_uring(tgid);
                 }
             }
-            Notice::Thread { tgid, tid, count, sp } => {
+            Notice::Thread {
+                tgid,
+                tid,
+                count,
+                sp,
+                comm: _,
+            } => {
                 self.threads.found(tgid, tid, count, &mut self.ledger);
                 if let Some(sp) = sp {
                     self.spaces.stack(tgid, sp);
@@ -306,7 +312,7 @@ impl Pipeline {
                 let id = self.threads.takes_work(tid, &self.ledger);
                 self.ledger.work(id, &work);
             }
-            Notice::Lost(lost) => {
+            Notice::Lost { lost, .. } => {
                 if lost.io > self.lost.io {
                     self.connections.lose_place(self.now, &mut self.ledger);
                 }
@@ -519,11 +525,11 @@ impl Pipeline {
         if mm.header.op == wire::MM_BRK {
             process.brk = Some(mm.ret.cast_unsigned());
         }
-        let Some(id) = self.threads.request_of(Tid(mm.header.tid), &self.ledger) else {
-            return;
-        };
-        if let Some(space) = self.ledger.space_of(id) {
-            calls::count(space, mm, old_brk);
+        let moved = calls::moved(mm, old_brk);
+        let of = self.threads.request_of(Tid(mm.header.tid), &self.ledger);
+        self.ledger.called(mm, moved, of);
+        if let (Some(moved), Some(space)) = (moved, of.and_then(|id| self.ledger.space_of(id))) {
+            calls::count(space, mm.header.op, moved);
         }
     }
 

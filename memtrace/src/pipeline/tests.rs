@@ -63,6 +63,15 @@ impl Kernel {
             tid: Tid(tid),
             count,
             sp: None,
+            comm: String::new(),
+        });
+    }
+
+    fn lost(&mut self, lost: Lost) {
+        self.notice(Notice::Lost {
+            lost,
+            since: Nanos(0),
+            until: Nanos(0),
         });
     }
 
@@ -274,11 +283,11 @@ fn what_was_dropped_is_not_called_untraced() {
     k.wait(1);
     k.count(1).minor += 10;
     k.wait(1);
-    k.notice(Notice::Lost(Lost {
+    k.lost(Lost {
         fault: 8,
         ns: 5,
         ..Lost::default()
-    }));
+    });
     let (_, outcome) = k.finish();
     assert_eq!(
         (
@@ -702,7 +711,7 @@ proptest! {
                 Step::Unseen(n) => k.count(tid).minor += u64::from(n),
             }
         }
-        k.notice(Notice::Lost(lost));
+        k.lost(lost);
         let (requests, outcome) = k.finish();
         for r in &requests {
             let f = &r.faults;

@@ -163,6 +163,7 @@ pub(super) const TABLES: [Layout; 29] = [
             ("min_flt", Plain),
             ("maj_flt", Plain),
             ("sp", Plain),
+            ("comm", Bytes),
         ],
     ),
     table(
@@ -224,6 +225,8 @@ pub(super) const TABLES: [Layout; 29] = [
             ("frame", Plain),
             ("task", Plain),
             ("ns", Plain),
+            ("since_ns", Plain),
+            ("until_ns", Plain),
         ],
     ),
     table(Table::Note, "note", &[("text", Bytes)]),

@@ -9,6 +9,7 @@ use std::{
 };
 
 use memchr::memmem;
+use memtrace_common::Nanos;
 
 use super::{
     block::{Announced, FAMILIES, HEAD, Holds, MAGIC},
@@ -67,6 +68,8 @@ pub struct Damage {
     events: u64,
     /// The same as records by family, and the time that they span.
     lost: Lost,
+    /// Between when the last of them were.
+    gap: (Nanos, Nanos),
     /// The recording has no end.
     is_cut_off: bool,
 }
@@ -113,7 +116,9 @@ impl Damage {
         }
     }
 
-    fn lose(&mut self, families: [u64; FAMILIES], ns: u64) {
+    fn lose(&mut self, families: [u64; FAMILIES], since: u64, until: u64) {
+        let ns = until.saturating_sub(since);
+        self.gap = (Nanos(since), Nanos(until));
         let [fault, mm, io, frame, task, _] = families;
         let lost = &mut self.lost;
         for (sum, more) in [
@@ -157,8 +162,10 @@ pub struct Block {
     events: u32,
     number: u64,
     within: [u64; FAMILIES],
-    /// What had been lost to damage before it.
+    /// What had been lost to damage before it,
     lost: Lost,
+    /// and between when the last of it.
+    gap: (Nanos, Nanos),
 }
 
 impl<R: Read> Reader<R> {
@@ -204,8 +211,7 @@ impl<R: Read> Reader<R> {
             let bytes = self.window.want(whole)?;
             if bytes.len() < whole {
                 self.damage.is_cut_off = true;
-                self.damage
-                    .lose(about.within, about.last_ns.saturating_sub(about.first_ns));
+                self.damage.lose(about.within, about.first_ns, about.last_ns);
                 return Ok(None);
             }
             let raw = announced.open(bytes.get(HEAD..).unwrap_or_default());
@@ -225,6 +231,7 @@ impl<R: Read> Reader<R> {
                         number: about.number,
                         within: about.within,
                         lost: self.damage.lost,
+                        gap: self.damage.gap,
                     }));
                 }
                 (Holds::End, raw) => {
@@ -237,8 +244,7 @@ impl<R: Read> Reader<R> {
                 }
                 (Holds::Events, None) => {
                     self.damage.name(about.number);
-                    self.damage
-                        .lose(about.within, about.last_ns.saturating_sub(about.first_ns));
+                    self.damage.lose(about.within, about.first_ns, about.last_ns);
                 }
             }
         }
@@ -247,7 +253,7 @@ impl<R: Read> Reader<R> {
     /// A block turned out not to be what its checksum says that it is: what was missing of it.
     pub fn is_damaged(&mut self, fault: &Malformed) {
         self.damage.name(fault.number);
-        self.damage.lose(fault.missing, 0);
+        self.damage.lose(fault.missing, 0, 0);
     }
 
     /// How many bytes have been read.
@@ -277,7 +283,7 @@ impl<R: Read> Reader<R> {
             for (missing, so_far) in missing.iter_mut().zip(self.so_far) {
                 *missing = missing.saturating_sub(so_far);
             }
-            self.damage.lose(missing, first_ns.saturating_sub(self.last_ns));
+            self.damage.lose(missing, self.last_ns, first_ns);
             self.number = number;
             self.so_far = before;
         }
@@ -297,7 +303,7 @@ impl Block {
     /// # Errors
     /// [`Malformed`] where it says what no probe can have said; events before that have been handed on.
     pub fn events(&self, losses: &mut Losses, mut sink: impl FnMut(Event<'_>)) -> Result<(), Malformed> {
-        if let Some(notice) = losses.found(self.lost) {
+        if let Some(notice) = losses.found(self.lost, self.gap) {
             sink(notice);
         }
         let mut seen = [0_u64; FAMILIES];
@@ -337,39 +343,40 @@ pub struct Losses {
 
 impl Losses {
     /// So much has been lost to damage by now. What there is to say of it.
-    pub fn found(&mut self, damage: Lost) -> Option<Event<'static>> {
+    pub fn found(&mut self, damage: Lost, (since, until): (Nanos, Nanos)) -> Option<Event<'static>> {
         let is_new = damage != self.damage;
         self.damage = damage;
-        is_new.then(|| self.notice())
+        is_new.then(|| self.notice(since, until))
     }
 
     fn on<'a>(&mut self, event: Event<'a>) -> Event<'a> {
         match event {
-            Event::Notice(Notice::Lost(lost)) => {
+            Event::Notice(Notice::Lost { lost, since, until }) => {
                 self.recorded = lost;
-                self.notice()
+                self.notice(since, until)
             }
             other => other,
         }
     }
 
-    fn notice(&self) -> Event<'static> {
+    fn notice(&self, since: Nanos, until: Nanos) -> Event<'static> {
         let (a, b) = (self.recorded, self.damage);
-        Event::Notice(Notice::Lost(Lost {
+        let lost = Lost {
             fault: a.fault.saturating_add(b.fault),
             mm: a.mm.saturating_add(b.mm),
             io: a.io.saturating_add(b.io),
             frame: a.frame.saturating_add(b.frame),
             task: a.task.saturating_add(b.task),
             ns: a.ns.saturating_add(b.ns),
-        }))
+        };
+        Event::Notice(Notice::Lost { lost, since, until })
     }
 }
 
 impl Damage {
-    /// Records that are not there.
-    pub fn lost(&self) -> Lost {
-        self.lost
+    /// Records that are not there, and between when the last of them were.
+    pub fn lost(&self) -> (Lost, (Nanos, Nanos)) {
+        (self.lost, self.gap)
     }
 }
 

@@ -5,6 +5,7 @@
 pub(super) mod parse;
 
 use memtrace_common::{
+    Nanos,
     decode::{Payload, Record},
     wire::{Exec, Fault, Fork, Header, Io, Mm, Rss, Segment, Tally},
 };
@@ -278,13 +279,20 @@ impl Rows {
                     .put_option(*brk)
                     .put((*io_uring).into());
             }
-            Notice::Thread { tgid, tid, count, sp } => {
+            Notice::Thread {
+                tgid,
+                tid,
+                count,
+                sp,
+                comm,
+            } => {
                 self.begin(Table::Thread)
                     .put(tgid.0.into())
                     .put(tid.0.into())
                     .put(count.minor)
                     .put(count.major)
-                    .put_option(*sp);
+                    .put_option(*sp)
+                    .put_bytes(comm.as_bytes());
             }
             Notice::Maps { tgid, text, time } => {
                 self.size += text.len();
@@ -352,14 +360,14 @@ impl Rows {
                 row.put(tid.0.into());
                 put_work(&mut row, work);
             }
-            Notice::Lost(lost) => self.lost(*lost),
+            Notice::Lost { lost, since, until } => self.lost(*lost, *since, *until),
             Notice::Note(text) => {
                 self.begin(Table::Note).put_bytes(text.as_bytes());
             }
         }
     }
 
-    fn lost(&mut self, lost: Lost) {
+    fn lost(&mut self, lost: Lost, since: Nanos, until: Nanos) {
         let Lost {
             fault,
             mm,
@@ -374,7 +382,9 @@ impl Rows {
             .put(io)
             .put(frame)
             .put(task)
-            .put(ns);
+            .put(ns)
+            .put(since.0)
+            .put(until.0);
     }
 }
 

@@ -177,10 +177,10 @@ fn where_nothing_is_known_proc_is_asked_once_a_second() {
 fn where_calls_were_lost_proc_is_asked() {
     let mut k = Kernel::serving();
     k.mmap(AT, ANON);
-    k.notice(Notice::Lost(Lost {
+    k.lost(Lost {
         mm: 1,
         ..Lost::default()
-    }));
+    });
     assert_eq!(k.pipeline.take_directives(), [Directive::Read(Tgid(P))]);
     k.maps("7f0000000000-7f0000010000 rw-p 00000000 08:01 1 /app\n");
     k.write(AT);

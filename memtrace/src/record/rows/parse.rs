@@ -365,6 +365,7 @@ impl<'a> Parser<'a> {
                 tid: row.tid()?,
                 count: row.count()?,
                 sp: row.take_option()?,
+                comm: row.text()?,
             },
             Table::Maps => Notice::Maps {
                 tgid: row.tgid()?,
@@ -406,14 +407,18 @@ impl<'a> Parser<'a> {
                 tid: row.tid()?,
                 work: row.work()?,
             },
-            Table::Lost => Notice::Lost(Lost {
-                fault: row.take()?,
-                mm: row.take()?,
-                io: row.take()?,
-                frame: row.take()?,
-                task: row.take()?,
-                ns: row.take()?,
-            }),
+            Table::Lost => Notice::Lost {
+                lost: Lost {
+                    fault: row.take()?,
+                    mm: row.take()?,
+                    io: row.take()?,
+                    frame: row.take()?,
+                    task: row.take()?,
+                    ns: row.take()?,
+                },
+                since: row.time()?,
+                until: row.time()?,
+            },
             Table::Note => Notice::Note(row.text()?),
             _ => return None,
         })
