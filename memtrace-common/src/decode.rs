@@ -7,7 +7,7 @@ use core::fmt;
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
 use crate::{
-    Fd,
+    Fd, Tid,
     wire::{self, Exec, Fault, Fork, Header, Io, Mm, Rss, Segment, Segments, Tally},
 };
 
@@ -230,6 +230,19 @@ impl<'a> Record<'a> {
             Self::Exit(h) | Self::Free(h) | Self::Wait(h) | Self::Uring(h) | Self::Foreign(h) => h,
         }
     }
+
+    /// A fault that is over, as this record tells: under which thread's number its own record came, and how long it
+    /// took, in nanoseconds. It is the fault of that number's most recent [`Fault`] record before this one. See
+    /// [`Header::last_fault_ns`].
+    #[must_use]
+    pub fn ended_fault(&self) -> Option<(Tid, u32)> {
+        let header = self.header();
+        let tid = match self {
+            Self::Exec(exec) => exec.old_tid,
+            _ => header.tid,
+        };
+        Some((Tid(tid), header.last_fault_ns()?))
+    }
 }
 
 fn prefix<T: FromBytes + KnownLayout + Immutable>(bytes: &[u8], kind: u8) -> Result<(T, &[u8]), DecodeError> {
@@ -383,6 +396,33 @@ mod tests {
             panic!("no Io record")
         };
         assert_eq!(payload.descriptors().collect::<Vec<_>>(), [Fd(7), Fd(-1)]);
+    }
+
+    #[test]
+    fn a_faults_time_is_told_by_what_can_tell_under_the_number_that_took_it() {
+        let told = |kind, ns, body: &[u64]| {
+            let header = Header {
+                tid: 7,
+                kind,
+                ..Header::default()
+            };
+            let header = header.with_last_fault_ns(ns);
+            let bytes = [header.as_bytes(), body.as_bytes()].concat();
+            Record::decode(&bytes).unwrap().ended_fault()
+        };
+        assert_eq!(told(wire::KIND_FAULT, 5, &[0; 2]), Some((Tid(7), 5)));
+        assert_eq!(told(wire::KIND_FAULT, 0, &[0; 2]), None, "nothing has ended");
+        assert_eq!(
+            told(wire::KIND_TALLY, u32::MAX, &[0; 7]),
+            Some((Tid(7), u32::MAX))
+        );
+        assert_eq!(
+            told(wire::KIND_EXEC, 5, &[9, 0, 0]),
+            Some((Tid(9), 5)),
+            "the old number"
+        );
+        assert_eq!(told(wire::KIND_IO, 5, &[0; 2]), None, "a descriptor is no time");
+        assert_eq!(told(wire::KIND_WAIT, 5, &[]), None);
     }
 
     proptest! {

@@ -125,6 +125,10 @@ pub struct Running {
     pub fault_ns: u64,
     /// When the fault that the thread is in began; zero outside.
     pub fault_since_ns: u64,
+    /// The time in its last fault that no record has said yet; zero for none.
+    pub last_fault_ns: u32,
+    /// Not zero where the record of the fault that it is in was lost: nobody can say which fault its time is of.
+    pub fault_is_lost: u32,
     /// The lowest address of its kernel stack.
     pub stack: u64,
     /// Where a pointer becomes a number that the verifier lets be calculated with.
@@ -160,7 +164,7 @@ pub const RSS_BY_CPU: u8 = 2;
 pub const RSS_CPUS_MAX: usize = 16;
 
 const _: () = {
-    assert!(size_of::<Running>() == 88);
+    assert!(size_of::<Running>() == 96);
     assert!(size_of::<Entry>() == 24);
     assert!(size_of::<Counters>() == 88);
     assert!(size_of::<Parent>() == 16);

@@ -67,8 +67,37 @@ pub struct Header {
     pub op: u8,
     /// Zero.
     pub pad: u8,
-    /// [`Io`]: the descriptor.
+    /// [`Io`]: the descriptor. [`Fault`], [`Tally`], [`Exec`]: what [`Header::last_fault_ns`] reads. Else zero.
     pub fd: i32,
+}
+
+impl Header {
+    /// The time in the thread's last fault that completed since its last record that could say so, in nanoseconds;
+    /// `None` where there is none, or faults are not timed. [`Fault`], [`Tally`] and [`Exec`] can say so.
+    ///
+    /// The fault is the one of the thread's most recent [`Fault`] record before this record: attempts that fail take
+    /// no time here. A fault that is given up and taken again (a signal came while it waited) is two attempts, and its
+    /// time begins with the second. [`Exec`] speaks of the thread as it was called until then, `old_tid`.
+    ///
+    /// At least 1, and `u32::MAX` for all that took longer. But for that, those of a thread add up to what its
+    /// [`Tally`] records say, as long as nothing is lost. What a [`Fault`] record that is lost would have said comes
+    /// with the next, and its own time is never said: no other fault gets it.
+    pub const fn last_fault_ns(&self) -> Option<u32> {
+        match (self.kind, self.fd.cast_unsigned()) {
+            (_, 0) => None,
+            (KIND_FAULT | KIND_TALLY | KIND_EXEC, ns) => Some(ns),
+            _ => None,
+        }
+    }
+
+    /// The same header with that time, for a record that can say so; zero for none.
+    #[must_use]
+    pub const fn with_last_fault_ns(self, ns: u32) -> Self {
+        Self {
+            fd: ns.cast_signed(),
+            ..self
+        }
+    }
 }
 
 /// Taken in kernel mode (`page_fault_kernel`): a system call touched the page.

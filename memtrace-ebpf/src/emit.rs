@@ -40,16 +40,17 @@ pub(crate) fn header_of(tgid: u32, tid: u32, count: FaultCount, kind: u8) -> Hea
     }
 }
 
-/// Sends a record of fixed size.
+/// Sends a record of fixed size. Returns whether there was room for it.
 #[inline(always)]
-pub(crate) fn send<T: 'static>(family: Family, time_ns: u64, record: T) {
-    match RING.reserve::<T>(0) {
-        Some(mut entry) => {
-            entry.write(record);
-            entry.submit(NO_WAKEUP);
-            sent(family, time_ns);
-        }
-        None => dropped(family, time_ns),
+pub(crate) fn send<T: 'static>(family: Family, time_ns: u64, record: T) -> bool {
+    if let Some(mut entry) = RING.reserve::<T>(0) {
+        entry.write(record);
+        entry.submit(NO_WAKEUP);
+        sent(family, time_ns);
+        true
+    } else {
+        dropped(family, time_ns);
+        false
     }
 }
 

@@ -47,6 +47,7 @@ extern "C" fn tell(tgid: u32, tid: u32, kept_under: u32) -> u32 {
         frames,
         timed_faults,
         fault_ns,
+        last_fault_ns,
         ..
     } = *running;
     if frames.user | frames.page_table | frames.kernel | frames.freed | timed_faults == 0 {
@@ -55,7 +56,9 @@ extern "C" fn tell(tgid: u32, tid: u32, kept_under: u32) -> u32 {
     running.frames = FrameCount::default();
     running.timed_faults = 0;
     running.fault_ns = 0;
-    let header = emit::header_of(tgid, tid, Task::current().fault_count(), KIND_TALLY);
+    running.last_fault_ns = 0;
+    let header = emit::header_of(tgid, tid, Task::current().fault_count(), KIND_TALLY)
+        .with_last_fault_ns(last_fault_ns);
     emit::send(
         Family::Frame,
         header.time_ns,
@@ -84,6 +87,15 @@ pub(crate) fn gone(tid: u32) {
     if of(tid).is_some_and(|running| running.exiting != 0) {
         forget(tid);
     }
+}
+
+/// The time in a thread's last fault, for a record that says it.
+#[inline(always)]
+pub(crate) fn take_last_fault(tid: u32) -> u32 {
+    let Some(running) = of(tid) else { return 0 };
+    let ns = running.last_fault_ns;
+    running.last_fault_ns = 0;
+    ns
 }
 
 /// The running thread had another number until now.

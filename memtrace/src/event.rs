@@ -119,7 +119,8 @@ pub enum Notice {
         /// A time before the first of them was read: what a request does later may not be counted whole.
         time: Nanos,
     },
-    /// What a thread's work took since it last told of it, at the end of the run.
+    /// What a thread's work took since it last told of it, at the end of the run. Its last fault is that of the
+    /// thread's most recent [`Fault`](memtrace_common::wire::Fault) record.
     Untold {
         /// The thread.
         tid: Tid,

@@ -43,16 +43,27 @@ fn record(ctx: &RawTracePointContext, me: Target, mode: u8) {
     // SAFETY: the helper checks the address.
     let ip = unsafe { bpf_probe_read_kernel(regs.wrapping_add(arch::IP).cast::<u64>()) }.unwrap_or(0);
     let mut header = emit::header(me, KIND_FAULT);
-    if FAULT_TIME.load() != 0
-        && let Some(running) = tally::begin(me)
-    {
-        running.fault_since_ns = header.time_ns;
+    let timed = if FAULT_TIME.load() == 0 {
+        None
+    } else {
+        tally::begin(me)
+    };
+    if let Some(running) = &timed {
+        header = header.with_last_fault_ns(running.last_fault_ns);
     }
     header.flags = mode
         | bit(error, arch::PF_WRITE, FAULT_WRITE)
         | bit(error, arch::PF_INSTR, FAULT_EXEC)
         | bit(error, arch::PF_PROT, FAULT_PROTECTION);
-    emit::send(Family::Fault, header.time_ns, Fault { header, address, ip });
+    let is_told = emit::send(Family::Fault, header.time_ns, Fault { header, address, ip });
+    if let Some(running) = timed {
+        // An attempt before this that has not ended has failed.
+        running.fault_since_ns = header.time_ns;
+        running.fault_is_lost = u32::from(!is_told);
+        if is_told {
+            running.last_fault_ns = 0;
+        }
+    }
 }
 
 /// A fault of the running thread has completed, and the kernel has counted it (`mm_account_fault` in mm/memory.c).
@@ -66,9 +77,14 @@ pub(crate) fn ended() {
     let now = unsafe { bpf_ktime_get_ns() };
     // A fault that the kernel takes on the process's behalf has no entry.
     if running.fault_since_ns != 0 {
-        running.fault_ns += now.saturating_sub(running.fault_since_ns);
+        // Zero would be none.
+        let took = now.saturating_sub(running.fault_since_ns).max(1);
+        running.fault_ns += took;
         running.timed_faults += 1;
         running.fault_since_ns = 0;
+        if running.fault_is_lost == 0 {
+            running.last_fault_ns = took.min(u64::from(u32::MAX)) as u32;
+        }
     }
 }
 

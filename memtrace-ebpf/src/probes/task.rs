@@ -87,9 +87,9 @@ pub(crate) fn exec(ctx: &RawTracePointContext) {
         target::set_flags(tgid, TARGET_TRACED);
     }
     let Some(me) = Target::current() else { return };
-    let header = emit::header(me, KIND_EXEC);
-    let comm = bpf_get_current_comm().unwrap_or_default();
     let old_tid = ids::from_global(ctx.arg(1));
+    let header = emit::header(me, KIND_EXEC).with_last_fault_ns(tally::take_last_fault(old_tid));
+    let comm = bpf_get_current_comm().unwrap_or_default();
     emit::send(
         Family::Task,
         header.time_ns,

@@ -195,7 +195,7 @@ impl Probes {
         self.timed.attach(&mut self.ebpf, tgid, tid)
     }
 
-    /// What threads' work took that they have not told of.
+    /// What threads' work took that they have not told of, where it took anything.
     pub fn untold(&self) -> Vec<(Tid, Work)> {
         let tallies = self.tallies.iter().flatten();
         tallies
@@ -204,15 +204,18 @@ impl Probes {
                     frames,
                     timed_faults,
                     fault_ns,
+                    last_fault_ns,
                     ..
                 } = zerocopy::transmute!(running);
                 let work = Work {
                     frames,
                     timed_faults,
                     fault_ns,
+                    last_fault_ns: last_fault_ns.into(),
                 };
                 (Tid(tid), work)
             })
+            .filter(|(_, work)| *work != Work::default())
             .collect()
     }
 
@@ -230,6 +233,8 @@ impl Probes {
 
     /// Detaches everything: nothing more comes into the ring.
     pub fn stop(&mut self) {
+        // Before the beginnings: an end would else find that of an attempt that failed.
+        timing::stop(&mut self.ebpf);
         for name in TRACEPOINTS {
             if let Some(Ok(program)) = self.ebpf.program_mut(name).map(<&mut RawTracePoint>::try_from)
                 && let Err(error) = program.unload()
@@ -237,7 +242,6 @@ impl Probes {
                 tracing::debug!(%error, name, "cannot unload a program");
             }
         }
-        timing::stop(&mut self.ebpf);
     }
 
     /// Hands up to `limit` records to `each`; returns how many there were.

@@ -29,6 +29,8 @@ pub struct Work {
     pub timed_faults: u64,
     /// The time in them, nanoseconds.
     pub fault_ns: u64,
+    /// The time in the last of them, nanoseconds, where no record has said it; it is in the sum. Zero for none.
+    pub last_fault_ns: u64,
 }
 
 impl From<&Tally> for Work {
@@ -37,6 +39,7 @@ impl From<&Tally> for Work {
             frames: tally.frames,
             timed_faults: tally.timed_faults,
             fault_ns: tally.fault_ns,
+            last_fault_ns: tally.header.last_fault_ns().map_or(0, u64::from),
         }
     }
 }
