@@ -73,14 +73,23 @@ pub(super) const TABLES: [Layout; 29] = [
     table(
         Table::Fault,
         "fault",
-        &[("flags", Plain), ("address", Thread), ("ip", Thread)],
+        &[
+            ("flags", Plain),
+            ("address", Thread),
+            ("ip", Thread),
+            ("last_fault_ns", Plain),
+        ],
     ),
     table(
         Table::Fork,
         "fork",
         &[("child_tgid", Delta), ("child_tid", Delta), ("child_sp", Delta)],
     ),
-    table(Table::Exec, "exec", &[("old_tid", Plain), ("comm", Bytes)]),
+    table(
+        Table::Exec,
+        "exec",
+        &[("old_tid", Plain), ("comm", Bytes), ("last_fault_ns", Plain)],
+    ),
     table(Table::Exit, "exit", &[]),
     table(Table::Free, "free", &[]),
     table(
@@ -130,6 +139,7 @@ pub(super) const TABLES: [Layout; 29] = [
             ("huge", Plain),
             ("timed_faults", Plain),
             ("fault_ns", Plain),
+            ("last_fault_ns", Plain),
         ],
     ),
     table(
@@ -213,6 +223,7 @@ pub(super) const TABLES: [Layout; 29] = [
             ("huge", Plain),
             ("timed_faults", Plain),
             ("fault_ns", Plain),
+            ("last_fault_ns", Plain),
         ],
     ),
     table(

@@ -19,7 +19,6 @@ pub(super) enum Before {
     /// Nothing: every row has this figure (and no bytes).
     Always(u64),
     /// A column of this name.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no column has been renamed yet"))]
     Named(&'static str),
 }
 
@@ -29,6 +28,11 @@ const CHANGES: &[Change] = &[
     added(2, "lost", "since_ns"),
     added(2, "lost", "until_ns"),
     added(2, "thread", "comm"),
+    // Faults were timed in sums alone.
+    added(2, "fault", "last_fault_ns"),
+    added(2, "exec", "last_fault_ns"),
+    added(2, "tally", "last_fault_ns"),
+    added(2, "untold", "last_fault_ns"),
 ];
 
 /// A column that is new in a version: 0, or nothing, in all rows before it.

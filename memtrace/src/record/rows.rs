@@ -7,7 +7,7 @@ pub(super) mod parse;
 use memtrace_common::{
     Nanos,
     decode::{Payload, Record},
-    wire::{Exec, Fault, Fork, Header, Io, Mm, Rss, Segment, Tally},
+    wire::{Exec, Fault, Fork, Header, Io, Mm, Rss, Segment},
 };
 use rustc_hash::FxHashMap;
 
@@ -169,7 +169,8 @@ impl Rows {
                 self.begin_record(Table::Fault, header)
                     .put(header.flags.into())
                     .put(*address)
-                    .put(*ip);
+                    .put(*ip)
+                    .put(header.last_fault_ns().map_or(0, u64::from));
             }
             Record::Fork(Fork {
                 header,
@@ -190,7 +191,8 @@ impl Rows {
             }) => {
                 self.begin_record(Table::Exec, header)
                     .put((*old_tid).into())
-                    .put_bytes(comm);
+                    .put_bytes(comm)
+                    .put(header.last_fault_ns().map_or(0, u64::from));
             }
             Record::Exit(header) => drop(self.begin_record(Table::Exit, header)),
             Record::Free(header) => drop(self.begin_record(Table::Free, header)),
@@ -199,18 +201,11 @@ impl Rows {
             Record::Foreign(header) => drop(self.begin_record(Table::Foreign, header)),
             Record::Mm(mm) => self.mm(mm),
             Record::Io(io, payload) => self.io(io, payload),
-            Record::Tally(Tally {
-                header,
-                frames,
-                timed_faults,
-                fault_ns,
-            }) => {
-                let work = Work {
-                    frames: *frames,
-                    timed_faults: *timed_faults,
-                    fault_ns: *fault_ns,
-                };
-                put_work(&mut self.begin_record(Table::Tally, header), &work);
+            Record::Tally(tally) => {
+                put_work(
+                    &mut self.begin_record(Table::Tally, &tally.header),
+                    &Work::from(tally),
+                );
             }
             Record::Rss(Rss {
                 header,
@@ -258,6 +253,7 @@ impl Rows {
             .put_bytes(payload.captured());
     }
 
+    #[expect(clippy::too_many_lines, reason = "an arm a table")]
     fn notice(&mut self, notice: &Notice) {
         if let Some(count) = self.families.last_mut() {
             *count += 1;
@@ -393,6 +389,7 @@ fn put_work(row: &mut Row<'_>, work: &Work) {
         frames,
         timed_faults,
         fault_ns,
+        last_fault_ns,
     } = work;
     row.put(frames.user)
         .put(frames.page_table)
@@ -400,7 +397,8 @@ fn put_work(row: &mut Row<'_>, work: &Work) {
         .put(frames.freed)
         .put(frames.huge)
         .put(*timed_faults)
-        .put(*fault_ns);
+        .put(*fault_ns)
+        .put(*last_fault_ns);
 }
 
 /// Where [`Rows::families`] counts an event.

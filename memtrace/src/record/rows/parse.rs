@@ -222,6 +222,7 @@ impl<'a> Row<'a, '_> {
             },
             timed_faults: self.take()?,
             fault_ns: self.take()?,
+            last_fault_ns: self.take()?,
         })
     }
 }
@@ -287,10 +288,11 @@ impl<'a> Parser<'a> {
         Some(match table {
             Table::Fault => {
                 header.flags = row.take_as()?;
+                let (address, ip) = (row.take()?, row.take()?);
                 Record::Fault(Fault {
-                    header,
-                    address: row.take()?,
-                    ip: row.take()?,
+                    header: header.with_last_fault_ns(row.take_as()?),
+                    address,
+                    ip,
                 })
             }
             Table::Fork => Record::Fork(Fork {
@@ -299,12 +301,15 @@ impl<'a> Parser<'a> {
                 child_tid: row.take_as()?,
                 child_sp: row.take()?,
             }),
-            Table::Exec => Record::Exec(Exec {
-                header,
-                old_tid: row.take_as()?,
-                pad: 0,
-                comm: row.take_bytes()?.try_into().ok()?,
-            }),
+            Table::Exec => {
+                let (old_tid, comm) = (row.take_as()?, row.take_bytes()?.try_into().ok()?);
+                Record::Exec(Exec {
+                    header: header.with_last_fault_ns(row.take_as()?),
+                    old_tid,
+                    pad: 0,
+                    comm,
+                })
+            }
             Table::Exit => Record::Exit(header),
             Table::Free => Record::Free(header),
             Table::Wait => Record::Wait(header),
@@ -330,7 +335,7 @@ impl<'a> Parser<'a> {
             Table::Tally => {
                 let work = row.work()?;
                 Record::Tally(Tally {
-                    header,
+                    header: header.with_last_fault_ns(u32::try_from(work.last_fault_ns).ok()?),
                     frames: work.frames,
                     timed_faults: work.timed_faults,
                     fault_ns: work.fault_ns,
