@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, Immutable, KnownLayout};
 
 use crate::{
     Fd, Tid,
-    wire::{self, Exec, Fault, Fork, Header, Io, Mm, Rss, Segment, Segments, Tally},
+    wire::{self, Exec, Fault, Fork, Header, Io, Mm, Rss, Segment, Segments, Tally, Unmapped},
 };
 
 /// One record, its payload still in the buffer that it was read from.
@@ -26,6 +26,8 @@ pub enum Record<'a> {
     Free(Header),
     /// See [`Mm`].
     Mm(Mm),
+    /// See [`Unmapped`].
+    Unmapped(Unmapped),
     /// See [`Io`].
     Io(Io, Payload<'a>),
     /// The thread goes to wait for events.
@@ -212,6 +214,7 @@ impl<'a> Record<'a> {
             wire::KIND_FOREIGN => Self::Foreign(header),
             wire::KIND_TALLY => Self::Tally(prefix(bytes, kind)?.0),
             wire::KIND_RSS => Self::Rss(prefix(bytes, kind)?.0),
+            wire::KIND_UNMAPPED => Self::Unmapped(prefix(bytes, kind)?.0),
             other => return Err(DecodeError::Kind(other)),
         })
     }
@@ -224,6 +227,7 @@ impl<'a> Record<'a> {
             Self::Fork(r) => &r.header,
             Self::Exec(r) => &r.header,
             Self::Mm(r) => &r.header,
+            Self::Unmapped(r) => &r.header,
             Self::Tally(r) => &r.header,
             Self::Rss(r) => &r.header,
             Self::Io(r, _) => &r.header,
@@ -423,6 +427,28 @@ mod tests {
         );
         assert_eq!(told(wire::KIND_IO, 5, &[0; 2]), None, "a descriptor is no time");
         assert_eq!(told(wire::KIND_WAIT, 5, &[]), None);
+    }
+
+    #[test]
+    fn what_munmap_returned_is_read() {
+        let unmapped = Unmapped {
+            header: Header {
+                kind: wire::KIND_UNMAPPED,
+                op: wire::MM_MUNMAP,
+                ..Header::default()
+            },
+            began_ns: 3,
+            ret: -22,
+        };
+        let bytes = unmapped.as_bytes();
+        assert_eq!(Record::decode(bytes), Ok(Record::Unmapped(unmapped)));
+        assert_eq!(
+            Record::decode(&bytes[..55]),
+            Err(DecodeError::Short {
+                kind: wire::KIND_UNMAPPED,
+                len: 55
+            })
+        );
     }
 
     proptest! {

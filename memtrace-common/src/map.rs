@@ -129,7 +129,9 @@ pub struct Running {
     pub last_fault_ns: u32,
     /// Not zero where the record of the fault that it is in was lost: nobody can say which fault its time is of.
     pub fault_is_lost: u32,
-    /// The lowest address of its kernel stack.
+    /// When the address-space call that it is in began; zero outside.
+    pub call_since_ns: u64,
+    /// The lowest address of its kernel stack; zero where its work is not added up.
     pub stack: u64,
     /// Where a pointer becomes a number that the verifier lets be calculated with.
     pub cell: u64,
@@ -164,7 +166,7 @@ pub const RSS_BY_CPU: u8 = 2;
 pub const RSS_CPUS_MAX: usize = 16;
 
 const _: () = {
-    assert!(size_of::<Running>() == 96);
+    assert!(size_of::<Running>() == 104);
     assert!(size_of::<Entry>() == 24);
     assert!(size_of::<Counters>() == 88);
     assert!(size_of::<Parent>() == 16);

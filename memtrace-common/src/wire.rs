@@ -41,6 +41,8 @@ pub const KIND_FOREIGN: u8 = 10;
 pub const KIND_TALLY: u8 = 11;
 /// `Header::kind`: the process's resident memory, [`Rss`].
 pub const KIND_RSS: u8 = 12;
+/// `Header::kind`: a `munmap` returned, [`Unmapped`].
+pub const KIND_UNMAPPED: u8 = 13;
 
 /// Begins every record.
 ///
@@ -63,7 +65,7 @@ pub struct Header {
     pub kind: u8,
     /// [`Fault`]: `FAULT_` bits. [`Io`]: `IO_` bits.
     pub flags: u8,
-    /// [`Mm`]: an `MM_` constant. [`Io`]: an `OP_` constant.
+    /// [`Mm`], [`Unmapped`]: an `MM_` constant. [`Io`]: an `OP_` constant.
     pub op: u8,
     /// Zero.
     pub pad: u8,
@@ -152,7 +154,8 @@ pub struct Exec {
 
 /// `mmap`
 pub const MM_MMAP: u8 = 1;
-/// `munmap`, at its **entry**: another thread can be given the addresses before the call returns.
+/// `munmap`, at its **entry**: another thread can be given the addresses before the call returns. [`Unmapped`] says
+/// when it has.
 pub const MM_MUNMAP: u8 = 2;
 /// `mremap`
 pub const MM_MREMAP: u8 = 3;
@@ -172,6 +175,9 @@ pub const MM_NAME: u8 = 7;
 pub struct Mm {
     /// Who, when, which call.
     pub header: Header,
+    /// When it began, on the header's clock. The same as the header's time for `munmap`, and where its entry was not
+    /// seen: it was before the process was a target, or a filter of system calls answered in the kernel's place.
+    pub began_ns: u64,
     /// What it returned: an address, zero, or a negative errno. Zero where it is told at its entry.
     pub ret: i64,
     /// Its arguments, in the call's own order.
@@ -182,6 +188,18 @@ pub struct Mm {
     pub device: u32,
     /// The file system's magic number (`include/uapi/linux/magic.h`).
     pub magic: u32,
+}
+
+/// The `munmap` that the thread's last [`Mm`] record was of has returned.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Unmapped {
+    /// Who and when; [`MM_MUNMAP`].
+    pub header: Header,
+    /// When it began: the time of that record.
+    pub began_ns: u64,
+    /// What it returned: zero, or a negative errno.
+    pub ret: i64,
 }
 
 /// Page frames, counted in base pages.
@@ -303,7 +321,8 @@ const _: () = {
     assert!(size_of::<Fault>() == 56);
     assert!(size_of::<Fork>() == 56);
     assert!(size_of::<Exec>() == 64);
-    assert!(size_of::<Mm>() == 112);
+    assert!(size_of::<Mm>() == 120);
+    assert!(size_of::<Unmapped>() == 56);
     assert!(size_of::<Io>() == 56);
     assert!(size_of::<Tally>() == 96);
     assert!(size_of::<Rss>() == 80);

@@ -16,21 +16,38 @@ pub(crate) fn of(tid: u32) -> Option<&'static mut Running> {
     TALLIES.get_ptr_mut(tid).map(|running| unsafe { &mut *running })
 }
 
+/// A thread's whose work is added up.
+#[inline(always)]
+pub(crate) fn added_up(tid: u32) -> Option<&'static mut Running> {
+    match of(tid) {
+        Some(running) if running.stack != 0 => Some(running),
+        _ => None,
+    }
+}
+
+/// The running thread's, to note something in. Its work is not added up for that.
+#[inline(always)]
+pub(crate) fn notes(me: Target) -> Option<&'static mut Running> {
+    let noted = of(me.tid);
+    if noted.is_some() {
+        return noted;
+    }
+    // Where there is no room, none is found.
+    let _ = TALLIES.insert(me.tid, Running::default(), 0);
+    of(me.tid)
+}
+
 /// Has the running thread's work added up from here on.
 #[inline(always)]
 pub(crate) fn begin(me: Target) -> Option<&'static mut Running> {
-    let begun = of(me.tid);
-    if begun.is_some() {
-        return begun;
-    }
-    let running = Running {
-        stack: Task::current().stack(),
-        ..Running::default()
-    };
-    if TALLIES.insert(me.tid, running, 0).is_err() {
+    let Some(running) = notes(me) else {
         emit::lost(Family::Frame);
+        return None;
+    };
+    if running.stack == 0 {
+        running.stack = Task::current().stack();
     }
-    of(me.tid)
+    Some(running)
 }
 
 /// Sends what there is, and begins anew.

@@ -43,7 +43,7 @@ pub(crate) enum Call {
     /// `(in, _, out, …)`
     Splice,
     IoUringSetup,
-    /// Looked at on entry:
+    /// Looked at on entry only:
     Close,
     CloseRange,
     Exec,

@@ -10,6 +10,7 @@ pub(crate) static AT_EXIT: Table = table(&[
     (1, Call::Write),
     (9, Call::Mmap),
     (10, Call::Mprotect),
+    (11, Call::Munmap),
     (12, Call::Brk),
     (17, Call::Read),  // pread64
     (18, Call::Write), // pwrite64
@@ -47,14 +48,21 @@ pub(crate) static AT_EXIT: Table = table(&[
 pub(crate) static AT_ENTRY: Table = table(&[
     (3, Call::Close),
     (7, Call::Wait), // poll
+    (9, Call::Mmap),
+    (10, Call::Mprotect),
     (11, Call::Munmap),
+    (12, Call::Brk),
     (23, Call::Wait), // select
+    (25, Call::Mremap),
+    (28, Call::Madvise),
     (59, Call::Exec),
-    (232, Call::Wait), // epoll_wait
-    (270, Call::Wait), // pselect6
-    (271, Call::Wait), // ppoll
-    (281, Call::Wait), // epoll_pwait
-    (322, Call::Exec), // execveat
+    (157, Call::Name),     // prctl
+    (232, Call::Wait),     // epoll_wait
+    (270, Call::Wait),     // pselect6
+    (271, Call::Wait),     // ppoll
+    (281, Call::Wait),     // epoll_pwait
+    (322, Call::Exec),     // execveat
+    (329, Call::Mprotect), // pkey_mprotect
     (436, Call::CloseRange),
     (441, Call::Wait), // epoll_pwait2
 ]);

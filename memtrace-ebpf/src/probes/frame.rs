@@ -24,7 +24,9 @@ const ORDER_LIMIT: u32 = 32;
 #[inline(always)]
 pub(crate) fn allocated(ctx: &RawTracePointContext) {
     let Some(me) = Target::current() else { return };
-    let Some(running) = tally::of(me.tid) else { return };
+    let Some(running) = tally::added_up(me.tid) else {
+        return;
+    };
     let page: u64 = ctx.arg(0);
     let gfp: u64 = ctx.arg(2);
     let is_its_own = match Behalf::of(ctx, running) {
@@ -53,7 +55,9 @@ pub(crate) fn allocated(ctx: &RawTracePointContext) {
 #[inline(always)]
 pub(crate) fn freed(ctx: &RawTracePointContext) {
     let Some(me) = Target::current() else { return };
-    let Some(running) = tally::of(me.tid) else { return };
+    let Some(running) = tally::added_up(me.tid) else {
+        return;
+    };
     if Behalf::of(ctx, running) == Behalf::Thread {
         running.frames.freed += 1 << order(ctx);
     }

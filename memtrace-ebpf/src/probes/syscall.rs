@@ -78,6 +78,10 @@ pub(crate) fn enter(ctx: &RawTracePointContext) {
         mm::unmapping(me, regs);
     } else if call == Call::Exec as u8 {
         ids::remember_current(me.ids());
+    } else if call == Call::Name as u8 {
+        mm::naming(me, regs);
+    } else if address_space(call).is_some() {
+        mm::begins(me);
     }
 }
 
@@ -93,6 +97,8 @@ pub(crate) fn exit(ctx: &RawTracePointContext) {
     let ret: i64 = ctx.arg(1);
     if call == Call::Name as u8 {
         mm::named(me, regs, ret);
+    } else if call == Call::Munmap as u8 {
+        mm::unmapped(me, ret);
     } else if let Some(op) = address_space(call) {
         mm::returned(me, op, regs, ret);
     } else if call == Call::IoUringSetup as u8 {

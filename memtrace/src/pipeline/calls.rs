@@ -84,6 +84,7 @@ mod tests {
                 op,
                 ..Header::default()
             },
+            began_ns: 0,
             ret,
             args: [start, len, 0, 0, 0, 0],
             inode: 0,

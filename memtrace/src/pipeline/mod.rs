@@ -389,7 +389,7 @@ impl Pipeline {
                     tgid.0
                 ));
             }
-            Record::Fault(_) | Record::Free(_) => {}
+            Record::Fault(_) | Record::Free(_) | Record::Unmapped(_) => {}
         }
     }
 

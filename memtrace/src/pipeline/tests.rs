@@ -117,6 +117,7 @@ impl Kernel {
         };
         self.record(Record::Mm(Mm {
             header,
+            began_ns: header.time_ns,
             ret,
             args,
             inode: 0,

@@ -1,5 +1,7 @@
 //! What faults fall in, as the calls and `/proc` have it at that moment.
 
+use memtrace_common::wire::Unmapped;
+
 use super::*;
 
 const ANON: u64 = 0x22;
@@ -195,4 +197,25 @@ fn a_failed_call_changes_nothing() {
     k.call(1, wire::MM_MMAP, -12, [AT, PAGE, RW, FILE, 3, 0]);
     k.write(AT);
     assert_kinds(&k.served(), &[("zero_fill", 1)], &[("anon", 1)]);
+}
+
+#[test]
+fn a_munmap_that_has_returned_says_what_became_of_the_fault_before_it() {
+    let mut k = Kernel::serving();
+    k.attempt(1, 0);
+    let header = Header {
+        op: wire::MM_MUNMAP,
+        ..k.header(1, wire::KIND_UNMAPPED)
+    };
+    k.record(Record::Unmapped(Unmapped {
+        header,
+        began_ns: header.time_ns,
+        ret: 0,
+    }));
+    // Without a record between, this one would be the attempt's.
+    k.count(1).minor += 1;
+    k.respond(1, 5);
+    let (requests, outcome) = k.finish();
+    assert_eq!((outcome.books.failed, outcome.books.untraced), (1, 1));
+    assert_eq!((requests[0].faults.total, requests[0].space.munmap_calls), (0, 0));
 }
