@@ -5,6 +5,8 @@
 
 use memtrace_common::decode::Piece;
 
+use super::Blanked;
+
 /// A body that is being read or written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Body {
@@ -38,7 +40,15 @@ impl Body {
         *self == Self::Length(0)
     }
 
-    pub(super) fn feed<'a>(&mut self, piece: Piece<'a>) -> Fed<'a> {
+    /// Takes a piece; what of it is body goes to `blanked` too.
+    pub(super) fn feed_into<'a>(&mut self, piece: Piece<'a>, blanked: Option<&mut Blanked>) -> Fed<'a> {
+        if let (Self::Chunked(chunked), Some(blanked), Piece::Seen(bytes)) = (&*self, blanked, piece) {
+            blanked.chunks(chunked.clone(), bytes);
+        }
+        self.feed(piece)
+    }
+
+    fn feed<'a>(&mut self, piece: Piece<'a>) -> Fed<'a> {
         match self {
             Self::UntilClose => Fed::All,
             Self::Length(left) => {
@@ -103,7 +113,8 @@ impl Chunked {
         Fed::All
     }
 
-    fn step(&self, byte: u8) -> Option<Self> {
+    /// Behind a byte that is no data; `None` where the byte cannot be there.
+    pub(super) fn step(&self, byte: u8) -> Option<Self> {
         Some(match (self, byte) {
             (&Self::Size { value, digits }, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') if digits < 16 => {
                 let digit = char::from(byte).to_digit(16)?;
@@ -163,14 +174,25 @@ pub(super) enum Sign {
 /// The last chunk and the empty trailer section, behind the end of the chunk before.
 const LAST_CHUNK: &[u8; 7] = b"\r\n0\r\n\r\n";
 
+/// As many of the last bytes of a stream can tell its end.
+pub(super) const TAIL_MAX: usize = LAST_CHUNK.len();
+
 /// The last bytes of a stream, since its last hole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tail {
-    bytes: [u8; LAST_CHUNK.len()],
+    bytes: [u8; TAIL_MAX],
     len: usize,
 }
 
 impl Tail {
+    /// Takes a piece of a stream whose end is to look like `sign`.
+    pub(super) fn push_into(&mut self, piece: Piece<'_>, sign: Sign, blanked: Option<&mut Blanked>) {
+        if let (Some(blanked), Piece::Seen(bytes)) = (blanked, piece) {
+            blanked.lost(bytes, sign);
+        }
+        self.push(piece);
+    }
+
     pub(super) fn push(&mut self, piece: Piece<'_>) {
         match piece {
             Piece::Unseen(0) => {}

@@ -16,7 +16,7 @@ use memtrace_common::decode::Piece;
 
 use self::{inbound::Inbound, outbound::Outbound};
 use super::{
-    Exchange, HttpEvent, LooksLike, Protocol, Shut,
+    Blanked, Exchange, HttpEvent, LooksLike, Protocol, Shut,
     body::{Body, Sign},
     head::{Gather, RequestHead},
     queue::{Queue, Slot},
@@ -74,9 +74,14 @@ impl Connection {
         }
     }
 
-    /// The server read these bytes, with one call.
+    /// The server read these bytes, with one call. What of them may be kept goes to `blanked`, if anybody asks.
     #[expect(single_use_lifetimes, reason = "inside `impl Trait` it cannot be elided yet")]
-    pub fn read<'a>(&mut self, pieces: impl IntoIterator<Item = Piece<'a>>, out: &mut Vec<HttpEvent>) {
+    pub fn read<'a>(
+        &mut self,
+        pieces: impl IntoIterator<Item = Piece<'a>>,
+        mut blanked: Option<&mut Blanked>,
+        out: &mut Vec<HttpEvent>,
+    ) {
         let mut at_start = true;
         for piece in pieces.into_iter().filter(|&p| !is_empty(p)) {
             if self.done {
@@ -84,11 +89,12 @@ impl Connection {
             }
             if mem::take(&mut at_start) {
                 let turned = mem::take(&mut self.turned);
-                self.begin_read(piece, turned, out);
+                self.begin_read(piece, turned, blanked.as_deref_mut(), out);
             }
             let mut rest = Some(piece);
             while let Some(piece) = rest.filter(|_| !self.done) {
-                rest = self.read_piece(piece, out);
+                rest = self.read_piece(piece, blanked.as_deref_mut(), out);
+                passed(piece, rest, blanked.as_deref_mut());
             }
         }
         if !self.done && !at_start {
@@ -96,9 +102,14 @@ impl Connection {
         }
     }
 
-    /// The server wrote these bytes, with one call.
+    /// The server wrote these bytes, with one call. What of them may be kept goes to `blanked`, if anybody asks.
     #[expect(single_use_lifetimes, reason = "inside `impl Trait` it cannot be elided yet")]
-    pub fn write<'a>(&mut self, pieces: impl IntoIterator<Item = Piece<'a>>, out: &mut Vec<HttpEvent>) {
+    pub fn write<'a>(
+        &mut self,
+        pieces: impl IntoIterator<Item = Piece<'a>>,
+        mut blanked: Option<&mut Blanked>,
+        out: &mut Vec<HttpEvent>,
+    ) {
         for piece in pieces.into_iter().filter(|&p| !is_empty(p)) {
             if self.done {
                 return;
@@ -106,7 +117,8 @@ impl Connection {
             self.turned = true;
             let mut rest = Some(piece);
             while let Some(piece) = rest.filter(|_| !self.done) {
-                rest = self.write_piece(piece, out);
+                rest = self.write_piece(piece, blanked.as_deref_mut(), out);
+                passed(piece, rest, blanked.as_deref_mut());
             }
         }
         // Behind a lost place, another response can have begun and ended; then this end may not be the oldest's.
@@ -260,6 +272,17 @@ impl Connection {
         self.done = true;
         self.inbound = Inbound::between();
         self.outbound = Outbound::between();
+    }
+}
+
+/// Of the piece, this is left.
+fn passed(piece: Piece<'_>, rest: Option<Piece<'_>>, blanked: Option<&mut Blanked>) {
+    let seen = |piece| match piece {
+        Piece::Seen(bytes) => bytes.len(),
+        Piece::Unseen(_) => 0,
+    };
+    if let Some(blanked) = blanked {
+        blanked.advance(seen(piece).saturating_sub(rest.map_or(0, seen)));
     }
 }
 

@@ -7,9 +7,10 @@ use httparse::{EMPTY_HEADER, Header, ParserConfig, Status};
 use memtrace_common::wire::HEAD_MAX;
 
 use super::{
+    Blanked, LooksLike, blank,
     body::Body,
     framing::{Asked, Declared, Follows},
-    request_line::{RequestLine, Verdict},
+    request_line::{self, RequestLine, Verdict},
     traceparent,
 };
 
@@ -52,6 +53,8 @@ pub(super) struct Gather {
     bytes: Vec<u8>,
     first: FirstLine,
     line: Line,
+    /// As far as it was blanked.
+    blank: blank::Head,
 }
 
 impl Gather {
@@ -60,6 +63,7 @@ impl Gather {
             bytes: Vec::new(),
             first: FirstLine::Request(RequestLine::new()),
             line: Line::Begun,
+            blank: blank::Head::request(),
         }
     }
 
@@ -68,6 +72,7 @@ impl Gather {
             bytes: Vec::new(),
             first: FirstLine::Status,
             line: Line::Begun,
+            blank: blank::Head::response(),
         }
     }
 
@@ -107,6 +112,39 @@ impl Gather {
             };
         }
         (bytes.len(), Fill::More)
+    }
+
+    /// [`Gather::push`]; what was taken goes to `blanked` too.
+    pub(super) fn push_into(&mut self, bytes: &[u8], blanked: Option<&mut Blanked>) -> (usize, Fill) {
+        let before = self.bytes.len();
+        let (taken, fill) = self.push(bytes);
+        let Some(blanked) = blanked else {
+            return (taken, fill);
+        };
+        let taken_bytes = bytes.get(..taken).unwrap_or_default();
+        if fill == Fill::Foreign {
+            // Zeros are as foreign, as long as they need not tell what it is instead.
+            if request_line::looks_like(&self.bytes) != LooksLike::Unknown {
+                blanked.put(taken_bytes);
+            }
+            return (taken, fill);
+        }
+        let (had, new) = self.bytes.split_at_checked(before).unwrap_or_default();
+        let keeps_queries = blanked.keeps_queries();
+        for &b in had.get(self.blank.len()..).unwrap_or_default() {
+            self.blank.step(b, keeps_queries);
+        }
+        // The empty lines before the head, and what is new of it.
+        let skipped = taken_bytes.len().saturating_sub(new.len());
+        let blank = &mut self.blank;
+        blanked.put_each(
+            taken_bytes
+                .iter()
+                .take(skipped)
+                .copied()
+                .chain(new.iter().map(|&b| blank.step(b, keeps_queries))),
+        );
+        (taken, fill)
     }
 
     /// How sure it is that this is a request.

@@ -11,8 +11,10 @@
 //! - `framing`: which body a head announces
 //! - `body`: bodies, over pieces with holes
 //! - `queue`: the exchanges that are open
+//! - `blank`: what of the bytes may be kept
 //! - `connection`: the two directions, paired
 
+mod blank;
 mod body;
 mod connection;
 mod framing;
@@ -24,6 +26,7 @@ mod traceparent;
 #[cfg(test)]
 mod tests;
 
+pub use blank::Blanked;
 pub use connection::Connection;
 pub use queue::QUEUE_MAX;
 

@@ -15,6 +15,8 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2";
 const TLS_HANDSHAKE: u8 = 0x16;
 /// The content type of a TLS record of data.
 const TLS_DATA: u8 = 0x17;
+/// The beginning of a TLS record with a byte of data.
+pub(super) const TLS_DATA_HEADER: [u8; 5] = [TLS_DATA, 3, 3, 0, 1];
 
 /// How sure it is that a request begins here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -166,7 +168,7 @@ pub(super) fn is_tls_data(bytes: &[u8]) -> bool {
 }
 
 /// RFC 9110 section 5.6.2.
-fn is_tchar(byte: u8) -> bool {
+pub(super) fn is_tchar(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 

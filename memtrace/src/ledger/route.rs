@@ -142,6 +142,11 @@ impl Routing {
         Self { patterns, keep_query }
     }
 
+    /// Paths keep their query.
+    pub fn keeps_query(&self) -> bool {
+        self.keep_query
+    }
+
     /// The path of a request target (RFC 9112 section 3.2) as it came over the wire.
     ///
     /// Of the absolute form, `http://host/path`, this is the part after the authority. The asterisk and

@@ -280,9 +280,9 @@ impl Connections {
             (true, 0) => inbound.http.read_eof(&mut self.events),
             (true, _) => {
                 self.reads += 1;
-                inbound.http.read(payload.pieces(), &mut self.events);
+                inbound.http.read(payload.pieces(), None, &mut self.events);
             }
-            (false, _) => inbound.http.write(payload.pieces(), &mut self.events),
+            (false, _) => inbound.http.write(payload.pieces(), None, &mut self.events),
         }
         for event in &self.events {
             if let HttpEvent::NotHttp { looks_like } = event {

@@ -9,7 +9,7 @@ use memtrace_common::decode::Piece;
 
 use super::{Connection, Outbound};
 use crate::http::{
-    HttpEvent, LooksLike, Protocol,
+    Blanked, HttpEvent, LooksLike, Protocol,
     body::{Body, Fed, Sign, Tail},
     head::{Fill, Gather},
     queue::Slot,
@@ -53,7 +53,13 @@ impl Inbound {
 
 impl Connection {
     /// Finds the way back at the beginning of a read, where it was lost.
-    pub(super) fn begin_read(&mut self, piece: Piece<'_>, turned: bool, out: &mut Vec<HttpEvent>) {
+    pub(super) fn begin_read(
+        &mut self,
+        piece: Piece<'_>,
+        turned: bool,
+        blanked: Option<&mut Blanked>,
+        out: &mut Vec<HttpEvent>,
+    ) {
         // A client that goes on after a response whose end could not be counted takes it for over.
         let response_lost = turned && matches!(self.outbound, Outbound::Lost { .. });
         match &self.inbound {
@@ -72,17 +78,25 @@ impl Connection {
                     self.inbound = Inbound::between();
                 } else if self.protocol == Protocol::Undecided && request_line::is_tls_data(bytes) {
                     self.not_http(LooksLike::Tls, out);
+                    if let Some(blanked) = blanked {
+                        blanked.tls_data();
+                    }
                 }
             }
             _ => {}
         }
     }
 
-    pub(super) fn read_piece<'a>(&mut self, piece: Piece<'a>, out: &mut Vec<HttpEvent>) -> Option<Piece<'a>> {
+    pub(super) fn read_piece<'a>(
+        &mut self,
+        piece: Piece<'a>,
+        blanked: Option<&mut Blanked>,
+        out: &mut Vec<HttpEvent>,
+    ) -> Option<Piece<'a>> {
         match &mut self.inbound {
             Inbound::Head { head, slot } => match piece {
                 Piece::Seen(bytes) => {
-                    let (taken, fill) = head.push(bytes);
+                    let (taken, fill) = head.push_into(bytes, blanked);
                     match fill {
                         Fill::More => {}
                         Fill::Whole => self.request_whole(out),
@@ -100,7 +114,7 @@ impl Connection {
                     None
                 }
             },
-            Inbound::Body(body) => match body.feed(piece) {
+            Inbound::Body(body) => match body.feed_into(piece, blanked) {
                 Fed::All => None,
                 Fed::Over(rest) => {
                     self.inbound = Inbound::between();
@@ -111,8 +125,8 @@ impl Connection {
                     rest
                 }
             },
-            Inbound::Lost { tail, .. } => {
-                tail.push(piece);
+            Inbound::Lost { tail, sign } => {
+                tail.push_into(piece, *sign, blanked);
                 None
             }
         }

@@ -9,7 +9,7 @@ use memtrace_common::decode::Piece;
 
 use super::{Connection, Inbound};
 use crate::http::{
-    HttpEvent, LooksLike, Protocol,
+    Blanked, HttpEvent, LooksLike, Protocol,
     body::{Body, Fed, Sign, Tail},
     framing::Follows,
     head::{Fill, Gather},
@@ -45,6 +45,7 @@ impl Connection {
     pub(super) fn write_piece<'a>(
         &mut self,
         piece: Piece<'a>,
+        blanked: Option<&mut Blanked>,
         out: &mut Vec<HttpEvent>,
     ) -> Option<Piece<'a>> {
         if self.is_idle() {
@@ -54,7 +55,7 @@ impl Connection {
         match &mut self.outbound {
             Outbound::Head(head) => match piece {
                 Piece::Seen(bytes) => {
-                    let (taken, fill) = head.push(bytes);
+                    let (taken, fill) = head.push_into(bytes, blanked);
                     match fill {
                         Fill::More => {}
                         Fill::Whole => self.response_head(true, out),
@@ -68,7 +69,7 @@ impl Connection {
                     Some(piece)
                 }
             },
-            Outbound::Body(body) => match body.feed(piece) {
+            Outbound::Body(body) => match body.feed_into(piece, blanked) {
                 Fed::All => None,
                 Fed::Over(rest) => {
                     self.end_response(true, false, out);
@@ -79,8 +80,8 @@ impl Connection {
                     rest
                 }
             },
-            Outbound::Lost { tail, .. } => {
-                tail.push(piece);
+            Outbound::Lost { tail, sign } => {
+                tail.push_into(piece, *sign, blanked);
                 None
             }
         }

@@ -1,5 +1,6 @@
 //! Whole connections: what is read and written, and the events that follow.
 
+mod blanking;
 mod exchanges;
 mod holes;
 mod properties;
@@ -35,7 +36,8 @@ impl Wire {
     }
 
     fn read_pieces(&mut self, pieces: &[Piece<'_>]) -> &mut Self {
-        self.connection.read(pieces.iter().copied(), &mut self.events);
+        self.connection
+            .read(pieces.iter().copied(), None, &mut self.events);
         self
     }
 
@@ -44,7 +46,8 @@ impl Wire {
     }
 
     fn write_pieces(&mut self, pieces: &[Piece<'_>]) -> &mut Self {
-        self.connection.write(pieces.iter().copied(), &mut self.events);
+        self.connection
+            .write(pieces.iter().copied(), None, &mut self.events);
         self
     }
 

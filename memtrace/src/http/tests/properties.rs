@@ -9,16 +9,16 @@ use super::{Wire, line};
 use crate::http::{Exchange, HttpEvent};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Side {
+pub(super) enum Side {
     Read,
     Write,
 }
 
 /// Bytes that go one way, and where in them body data lies of which framing needs to see nothing.
 #[derive(Clone, Debug)]
-struct Flow {
-    side: Side,
-    bytes: Vec<u8>,
+pub(super) struct Flow {
+    pub(super) side: Side,
+    pub(super) bytes: Vec<u8>,
     data: Vec<Range<usize>>,
 }
 
@@ -31,7 +31,7 @@ enum BodyKind {
 }
 
 #[derive(Clone, Debug)]
-struct Message {
+pub(super) struct Message {
     method: &'static str,
     path: String,
     request: (BodyKind, Vec<u8>),
@@ -127,7 +127,7 @@ impl Flow {
 }
 
 /// Each batch of requests goes in together, and then their responses go out.
-fn flows(batches: &[Vec<Message>]) -> Vec<Flow> {
+pub(super) fn flows(batches: &[Vec<Message>]) -> Vec<Flow> {
     let mut flows = Vec::new();
     for batch in batches {
         let mut read = Flow::new(Side::Read);
@@ -168,19 +168,19 @@ fn expected(batches: &[Vec<Message>]) -> Vec<String> {
     lines
 }
 
-fn batches() -> impl Strategy<Value = Vec<Vec<Message>>> {
+pub(super) fn batches() -> impl Strategy<Value = Vec<Vec<Message>>> {
     vec(vec(message(), 1..4), 1..4)
 }
 
 /// Where to cut a flow, and whether a cut ends the call or only the buffer.
-type Cuts = Vec<(Index, bool)>;
+pub(super) type Cuts = Vec<(Index, bool)>;
 
-fn cuts() -> impl Strategy<Value = Cuts> {
+pub(super) fn cuts() -> impl Strategy<Value = Cuts> {
     vec((any::<Index>(), any::<bool>()), 0..12)
 }
 
 /// The flow as calls of pieces; `unseen` says of each byte whether it was captured.
-fn calls<'a>(flow: &'a Flow, cuts: &Cuts, unseen: &[bool]) -> Vec<Vec<Piece<'a>>> {
+pub(super) fn calls<'a>(flow: &'a Flow, cuts: &Cuts, unseen: &[bool]) -> Vec<Vec<Piece<'a>>> {
     let mut ends: BTreeMap<usize, bool> = BTreeMap::from([(flow.bytes.len(), true)]);
     for (at, call) in cuts {
         *ends.entry(at.index(flow.bytes.len())).or_default() |= call;
@@ -259,7 +259,7 @@ fn in_order(wire: &Wire) {
 }
 
 #[derive(Clone, Debug)]
-enum Step {
+pub(super) enum Step {
     Read(Vec<(Option<u64>, Vec<u8>)>),
     Write(Vec<(Option<u64>, Vec<u8>)>),
     Eof,
@@ -268,7 +268,7 @@ enum Step {
 }
 
 /// Garbage, with enough of HTTP in it to get anywhere.
-fn step() -> impl Strategy<Value = Step> {
+pub(super) fn step() -> impl Strategy<Value = Step> {
     let bytes = prop_oneof![
         vec(any::<u8>(), 0..40),
         "[A-Z ]{0,6}".prop_map(String::into_bytes),
