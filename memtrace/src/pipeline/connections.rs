@@ -7,15 +7,15 @@ use std::collections::{BTreeMap, VecDeque};
 
 use memtrace_common::{
     Fd, Nanos, Tgid, Tid,
-    decode::Payload,
+    decode::{Payload, Record},
     wire::{self, Io},
 };
 use rustc_hash::FxHashMap;
 
 use super::{Config, Directive, notes};
 use crate::{
-    event::Socket,
-    http::{self, Exchange, HttpEvent, LooksLike, Protocol, Shut},
+    event::{Event, Socket},
+    http::{self, Blanked, Exchange, HttpEvent, LooksLike, Protocol, Shut},
     ledger::{Head, Ledger, Resident},
     model::process::{ConnectionId, Descriptor, Descriptors},
     window::{RequestId, Worker},
@@ -111,10 +111,15 @@ pub(super) struct Connections {
     reads: u64,
     foreign: BTreeMap<LooksLike, u64>,
     unlisted: u64,
+    /// What may be kept of the last event's payload, where that is asked for.
+    kept: Option<Blanked>,
 }
 
 impl Connections {
     pub(super) fn new(config: Config) -> Self {
+        let kept = config
+            .keeps_payload
+            .then(|| Blanked::new(config.routing.keeps_query()));
         Self {
             config,
             descriptors: Descriptors::default(),
@@ -125,6 +130,7 @@ impl Connections {
             reads: 0,
             foreign: BTreeMap::new(),
             unlisted: 0,
+            kept,
         }
     }
 
@@ -143,6 +149,28 @@ impl Connections {
             }
             Socket::Outbound => self.add_outbound(tgid, fd, None, now, ledger),
         }
+    }
+
+    /// The next event comes, perhaps with payload. Of what goes through a connection, the framing tells what may be
+    /// kept; markers and passed descriptors are kept as they are.
+    pub(super) fn begin_payload(&mut self, event: &Event<'_>) {
+        let Some(kept) = &mut self.kept else { return };
+        let Event::Record(Record::Io(io, payload)) = event else {
+            kept.begin(0);
+            return;
+        };
+        let captured = payload.captured();
+        kept.begin(captured.len());
+        match io.header.op {
+            wire::OP_MARK => kept.put(captured.get(..wire::MARK_MAX).unwrap_or(captured)),
+            wire::OP_RECV_FD => kept.put(captured),
+            _ => {}
+        }
+    }
+
+    /// What may be kept of the last event's payload.
+    pub(super) fn payload_to_keep(&self) -> &[u8] {
+        self.kept.as_ref().map_or(&[], Blanked::bytes)
     }
 
     /// A call on a descriptor. Returns whether a request began.
@@ -280,9 +308,13 @@ impl Connections {
             (true, 0) => inbound.http.read_eof(&mut self.events),
             (true, _) => {
                 self.reads += 1;
-                inbound.http.read(payload.pieces(), None, &mut self.events);
+                inbound
+                    .http
+                    .read(payload.pieces(), self.kept.as_mut(), &mut self.events);
             }
-            (false, _) => inbound.http.write(payload.pieces(), None, &mut self.events),
+            (false, _) => inbound
+                .http
+                .write(payload.pieces(), self.kept.as_mut(), &mut self.events),
         }
         for event in &self.events {
             if let HttpEvent::NotHttp { looks_like } = event {

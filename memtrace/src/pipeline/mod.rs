@@ -59,7 +59,7 @@ pub struct Config {
     pub port: Option<u16>,
     /// The probes time faults.
     pub fault_time: bool,
-    /// What can be kept of payload is wanted.
+    /// Somebody keeps the events: tell what may be kept of their payload ([`Pipeline::payload_to_keep`]).
     pub keeps_payload: bool,
 }
 
@@ -103,8 +103,6 @@ pub struct Pipeline {
     ended: Option<Nanos>,
     directives: Vec<Directive>,
     keeps_journal: bool,
-    /// What may be kept of the last record's payload.
-    kept: Vec<u8>,
 }
 
 /// What is known once the run is over.
@@ -155,12 +153,12 @@ impl Pipeline {
             ended: None,
             directives: Vec::new(),
             keeps_journal: false,
-            kept: Vec::new(),
         }
     }
 
     /// The next event.
     pub fn feed(&mut self, event: Event<'_>) {
+        self.connections.begin_payload(&event);
         match event {
             Event::Record(record) => {
                 self.record(record);
@@ -176,14 +174,18 @@ impl Pipeline {
         self.ledger.advance(self.now);
     }
 
+    /// What may be kept of the payload of the event that was fed last, in the place of its captured bytes: fed these
+    /// instead, the pipeline does the same.
+    ///
+    /// As many bytes as were captured; none for events without payload, or unless [`Config::keeps_payload`].
+    /// docs/PRIVACY.md says what is in them.
+    pub fn payload_to_keep(&self) -> &[u8] {
+        self.connections.payload_to_keep()
+    }
+
     /// Requests that can be reported by now.
     pub fn take_done(&mut self) -> Vec<Request> {
         self.ledger.take_done(self.spaces.files())
-    }
-
-    /// What may be kept of the last record's payload.
-    pub fn payload_to_keep(&self) -> &[u8] {
-        &self.kept
     }
 
     /// What a process has mapped by now, and the files in it.
@@ -329,10 +331,6 @@ impl Pipeline {
     }
 
     fn record(&mut self, record: Record<'_>) {
-        if let Record::Io(_, payload) = &record {
-            self.kept.clear();
-            self.kept.extend_from_slice(payload.captured());
-        }
         let header = *record.header();
         let (tgid, tid) = (Tgid(header.tgid), Tid(header.tid));
         let now = Nanos(header.time_ns);

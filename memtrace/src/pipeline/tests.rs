@@ -11,20 +11,27 @@ use zerocopy::IntoBytes as _;
 use super::{Config, Directive, Outcome, Pipeline};
 use crate::{
     event::{Event, Notice, Socket},
-    ledger::entry::{Lost, Request},
+    ledger::{
+        entry::{Lost, Request},
+        route::Routing,
+    },
     model::vma::PAGE,
 };
 
 mod lives;
 mod marks;
 mod memory;
+mod payload;
 mod regions;
 
 const P: u32 = 100;
 
 /// A kernel with one process, whose threads do as they are told.
+///
+/// All that it tells is told again to a second pipeline, with what may be kept of it: both have to say the same.
 struct Kernel {
     pipeline: Pipeline,
+    again: Option<Pipeline>,
     time: u64,
     counts: std::collections::BTreeMap<u32, FaultCount>,
     done: Vec<Request>,
@@ -36,8 +43,13 @@ impl Kernel {
     }
 
     fn with(config: Config) -> Self {
+        let config = Config {
+            keeps_payload: true,
+            ..config
+        };
         let mut kernel = Self {
-            pipeline: Pipeline::new(config),
+            pipeline: Pipeline::new(config.clone()),
+            again: Some(Pipeline::new(config)),
             time: 1_000,
             counts: std::collections::BTreeMap::new(),
             done: Vec::new(),
@@ -53,7 +65,7 @@ impl Kernel {
     }
 
     fn notice(&mut self, notice: Notice) {
-        self.pipeline.feed(Event::Notice(notice));
+        self.feed(Event::Notice(notice));
     }
 
     fn thread(&mut self, tid: u32, count: FaultCount) {
@@ -90,8 +102,38 @@ impl Kernel {
     }
 
     fn record(&mut self, record: Record<'_>) {
-        self.pipeline.feed(Event::Record(record));
-        self.done.extend(self.pipeline.take_done());
+        self.feed(Event::Record(record));
+        self.take_done();
+    }
+
+    fn feed(&mut self, event: Event<'_>) {
+        self.pipeline.feed(event.clone());
+        let kept = self.pipeline.payload_to_keep();
+        let Some(again) = &mut self.again else { return };
+        again.feed(match event {
+            Event::Record(Record::Io(io, payload)) => {
+                let payload = payload.with_captured(kept).expect("as many bytes");
+                Event::Record(Record::Io(io, payload))
+            }
+            other => other,
+        });
+        assert_eq!(again.payload_to_keep(), kept);
+    }
+
+    fn take_done(&mut self) {
+        let done = self.pipeline.take_done();
+        if let Some(again) = &mut self.again {
+            assert_eq!(again.take_done(), done);
+        }
+        self.done.extend(done);
+    }
+
+    fn take_directives(&mut self) -> Vec<Directive> {
+        let directives = self.pipeline.take_directives();
+        if let Some(again) = &mut self.again {
+            assert_eq!(again.take_directives(), directives);
+        }
+        directives
     }
 
     fn attempt(&mut self, tid: u32, flags: u8) {
@@ -211,7 +253,11 @@ impl Kernel {
         }
         let time = Nanos(self.time);
         self.notice(Notice::Ending { time });
+        self.take_directives();
         let outcome = self.pipeline.finish();
+        if let Some(again) = self.again {
+            assert_eq!(again.finish(), outcome);
+        }
         self.done.extend(outcome.requests.iter().cloned());
         (self.done, outcome)
     }
@@ -561,7 +607,7 @@ fn exec_closes_what_nobody_says_is_still_open() {
     k.request(P, 6, "/kept");
     k.respond(P, 6);
     k.request(P, 5, "/a file that has this number now");
-    let directives = k.pipeline.take_directives();
+    let directives = k.take_directives();
     assert!(matches!(directives[..], [Directive::Ignore(Tgid(P), Fd(5), _)]));
     let (requests, _) = k.finish();
     let paths: Vec<_> = requests.iter().map(|r| (r.path.as_str(), r.complete)).collect();
@@ -610,7 +656,7 @@ fn a_connection_that_is_no_http_is_left_alone() {
         5,
         &[0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc, 0x03, 0x03],
     );
-    let directives = k.pipeline.take_directives();
+    let directives = k.take_directives();
     assert!(matches!(directives[..], [Directive::Ignore(Tgid(P), Fd(5), _)]));
     let (requests, outcome) = k.finish();
     assert!(requests.is_empty());

@@ -47,7 +47,7 @@ fn what_a_process_was_asked_ends_with_it_though_its_last_word_never_comes() {
     k.record(Record::Exit(header));
     let time = Nanos(k.time + 50);
     k.notice(Notice::Gone { tgid: Tgid(P), time });
-    k.done.extend(k.pipeline.take_done());
+    k.take_done();
     let [request] = k.done.as_slice() else {
         panic!("{:?}", k.done)
     };

@@ -160,13 +160,13 @@ fn where_nothing_is_known_proc_is_asked_once_a_second() {
     let mut k = Kernel::serving();
     k.write(AT);
     k.write(AT);
-    assert_eq!(k.pipeline.take_directives(), [Directive::Read(Tgid(P))]);
+    assert_eq!(k.take_directives(), [Directive::Read(Tgid(P))]);
     k.time += 1_000_000_000;
     k.write(AT);
-    assert_eq!(k.pipeline.take_directives(), [Directive::Read(Tgid(P))]);
+    assert_eq!(k.take_directives(), [Directive::Read(Tgid(P))]);
     k.maps("7f0000000000-7f0000010000 rw-p 00000000 00:00 0 \n");
     k.write(AT);
-    assert_eq!(k.pipeline.take_directives(), []);
+    assert_eq!(k.take_directives(), []);
     let request = k.served();
     assert_kinds(
         &request,
@@ -183,7 +183,7 @@ fn where_calls_were_lost_proc_is_asked() {
         mm: 1,
         ..Lost::default()
     });
-    assert_eq!(k.pipeline.take_directives(), [Directive::Read(Tgid(P))]);
+    assert_eq!(k.take_directives(), [Directive::Read(Tgid(P))]);
     k.maps("7f0000000000-7f0000010000 rw-p 00000000 08:01 1 /app\n");
     k.write(AT);
     assert_kinds(&k.served(), &[("cow", 1)], &[("file", 1)]);
