@@ -14,7 +14,7 @@ pub(super) enum Table {
     Rows,
     /// Threads, in the order in which the block meets them: rows refer to them by their numbers.
     Threads,
-    /// What every record of a probe begins with; the tables from `Fault` to `Rss` have the rest.
+    /// What every record of a probe begins with; the tables from `Fault` to `Unmapped` have the rest.
     Header,
     Fault,
     Fork,
@@ -28,6 +28,7 @@ pub(super) enum Table {
     Foreign,
     Tally,
     Rss,
+    Unmapped,
     // What userspace learned.
     Begin,
     Process,
@@ -57,7 +58,7 @@ const fn table(table: Table, name: &'static str, columns: &'static [(&'static st
 }
 
 /// All tables, in [`Table`]'s order.
-pub(super) const TABLES: [Layout; 29] = [
+pub(super) const TABLES: [Layout; 30] = [
     table(Table::Rows, "rows", &[("table", Plain)]),
     table(Table::Threads, "threads", &[("tgid", Plain), ("tid", Plain)]),
     table(
@@ -107,6 +108,7 @@ pub(super) const TABLES: [Layout; 29] = [
             ("inode", Plain),
             ("device", Plain),
             ("magic", Plain),
+            ("began_ns", Delta),
         ],
     ),
     table(
@@ -152,6 +154,11 @@ pub(super) const TABLES: [Layout; 29] = [
             ("shmem", Delta),
             ("error", Plain),
         ],
+    ),
+    table(
+        Table::Unmapped,
+        "unmapped",
+        &[("op", Plain), ("began_ns", Delta), ("ret", Signed)],
     ),
     table(Table::Begin, "begin", &[("time_ns", Plain)]),
     table(

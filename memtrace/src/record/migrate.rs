@@ -33,6 +33,8 @@ const CHANGES: &[Change] = &[
     added(2, "exec", "last_fault_ns"),
     added(2, "tally", "last_fault_ns"),
     added(2, "untold", "last_fault_ns"),
+    // Calls had no beginning, and munmap no end.
+    added(2, "mm", "began_ns"),
 ];
 
 /// A column that is new in a version: 0, or nothing, in all rows before it.

@@ -7,7 +7,7 @@ pub(super) mod parse;
 use memtrace_common::{
     Nanos,
     decode::{Payload, Record},
-    wire::{Exec, Fault, Fork, Header, Io, Mm, Rss, Segment},
+    wire::{Exec, Fault, Fork, Header, Io, Mm, Rss, Segment, Unmapped},
 };
 use rustc_hash::FxHashMap;
 
@@ -200,6 +200,16 @@ impl Rows {
             Record::Uring(header) => drop(self.begin_record(Table::Uring, header)),
             Record::Foreign(header) => drop(self.begin_record(Table::Foreign, header)),
             Record::Mm(mm) => self.mm(mm),
+            Record::Unmapped(Unmapped {
+                header,
+                began_ns,
+                ret,
+            }) => {
+                self.begin_record(Table::Unmapped, header)
+                    .put(header.op.into())
+                    .put(*began_ns)
+                    .put_signed(*ret);
+            }
             Record::Io(io, payload) => self.io(io, payload),
             Record::Tally(tally) => {
                 put_work(
@@ -228,7 +238,10 @@ impl Rows {
         for argument in mm.args {
             row.put(argument);
         }
-        row.put(mm.inode).put(mm.device.into()).put(mm.magic.into());
+        row.put(mm.inode)
+            .put(mm.device.into())
+            .put(mm.magic.into())
+            .put(mm.began_ns);
         self.size += 16;
     }
 
@@ -414,7 +427,7 @@ pub(super) fn family_of(event: &Event<'_>) -> usize {
 fn family(record: &Record<'_>) -> usize {
     match record {
         Record::Fault(_) => 0,
-        Record::Mm(_) => 1,
+        Record::Mm(_) | Record::Unmapped(_) => 1,
         Record::Io(..) | Record::Wait(_) | Record::Uring(_) | Record::Foreign(_) => 2,
         Record::Tally(_) | Record::Rss(_) => 3,
         Record::Fork(_) | Record::Exec(_) | Record::Exit(_) | Record::Free(_) => 4,

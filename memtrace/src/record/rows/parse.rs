@@ -6,7 +6,7 @@
 use memtrace_common::{
     FaultCount, Fd, Nanos, Tgid, Tid,
     decode::{Payload, Record},
-    wire::{self, Exec, Fault, Fork, FrameCount, Header, Io, Mm, Rss, Segments, Tally},
+    wire::{self, Exec, Fault, Fork, FrameCount, Header, Io, Mm, Rss, Segments, Tally, Unmapped},
 };
 
 use super::{INBOUND, LISTENER, OUTBOUND};
@@ -240,7 +240,7 @@ impl<'a> Parser<'a> {
         let Some(table) = *self.tables.get(number)? else {
             return Some(None);
         };
-        let event = if (Table::Fault as usize..=Table::Rss as usize).contains(&(table as usize)) {
+        let event = if (Table::Fault as usize..=Table::Unmapped as usize).contains(&(table as usize)) {
             Event::Record(self.record(table)?)
         } else {
             Event::Notice(self.notice(table)?)
@@ -329,6 +329,15 @@ impl<'a> Parser<'a> {
                     inode: row.take()?,
                     device: row.take_as()?,
                     magic: row.take_as()?,
+                    began_ns: row.take()?,
+                })
+            }
+            Table::Unmapped => {
+                header.op = row.take_as()?;
+                Record::Unmapped(Unmapped {
+                    header,
+                    began_ns: row.take()?,
+                    ret: row.take_signed()?,
                 })
             }
             Table::Io => return io(header, row),
@@ -486,6 +495,7 @@ fn kind(table: Table) -> Option<u8> {
         Table::Foreign => wire::KIND_FOREIGN,
         Table::Tally => wire::KIND_TALLY,
         Table::Rss => wire::KIND_RSS,
+        Table::Unmapped => wire::KIND_UNMAPPED,
         _ => return None,
     })
 }
