@@ -13,12 +13,13 @@ use crate::{
         spread::Routes,
     },
     pipeline::{Config, Directive, Outcome, Pipeline},
-    record::Asked,
+    record::{Asked, Clocks},
     report::{
         Format, Reporter,
         table::TableOptions,
         view::{Only, OnlyError, View},
     },
+    timeline::{Detail, Timeline},
 };
 
 /// How the report is to look.
@@ -30,6 +31,8 @@ pub struct Look {
     pub view: View,
     /// How a table is laid out.
     pub table: TableOptions,
+    /// A timeline is drawn beside the report.
+    pub timeline: Option<Detail>,
 }
 
 /// What the run does not say itself.
@@ -52,6 +55,8 @@ pub struct Closed {
     pub summary: Summary,
     /// Nothing was lost, and the books balance.
     pub is_conclusive: bool,
+    /// The rest of the timeline.
+    pub trace: Vec<u8>,
 }
 
 /// Why what was asked for cannot be had.
@@ -66,9 +71,9 @@ pub enum AskedError {
 }
 
 /// A run on its way.
-#[derive(Debug)]
 pub struct Run {
     pipeline: Pipeline,
+    timeline: Option<Timeline>,
     reporter: Reporter,
     routes: Routes,
     view: View,
@@ -80,7 +85,7 @@ pub struct Run {
 
 impl Run {
     /// A run that was asked for like this.
-    pub fn new(asked: &Asked, look: Look, keeps_payload: bool) -> Result<Self, AskedError> {
+    pub fn new(asked: &Asked, clocks: Clocks, look: Look, keeps_payload: bool) -> Result<Self, AskedError> {
         let routes: Result<Vec<Pattern>, _> = asked.route.iter().map(|text| text.parse()).collect();
         let config = Config {
             routing: Routing::new(routes?, asked.query),
@@ -88,8 +93,13 @@ impl Run {
             fault_time: asked.fault_time,
             keeps_payload,
         };
+        let mut pipeline = Pipeline::new(config);
+        if look.timeline.is_some() {
+            pipeline.keep_journal();
+        }
         Ok(Self {
-            pipeline: Pipeline::new(config),
+            pipeline,
+            timeline: look.timeline.map(|detail| Timeline::new(clocks, asked, detail)),
             routes: Routes::new(),
             view: look.view.clone(),
             reporter: Reporter::new(look.format, look.view, look.table),
@@ -102,7 +112,26 @@ impl Run {
     /// The next event.
     #[inline]
     pub fn feed(&mut self, event: Event<'_>) {
+        if let Some(timeline) = &mut self.timeline {
+            timeline.event(&event);
+        }
         self.pipeline.feed(event);
+        self.draw_postings();
+    }
+
+    #[inline]
+    fn draw_postings(&mut self) {
+        if let Some(timeline) = &mut self.timeline {
+            let (postings, files) = self.pipeline.take_postings();
+            for posting in postings {
+                timeline.posting(&posting, files);
+            }
+        }
+    }
+
+    /// What there is of the timeline since it was last asked.
+    pub fn take_trace(&mut self) -> Vec<u8> {
+        self.timeline.as_mut().map_or_else(Vec::new, Timeline::take)
     }
 
     /// The stages, for what they know besides.
@@ -136,18 +165,26 @@ impl Run {
             if self.view.selects(request) {
                 if self.limit == Some(self.selected) {
                     self.surplus += 1;
+                    if let Some(timeline) = &mut self.timeline {
+                        timeline.leave_out(request.id);
+                    }
                     continue;
                 }
                 self.selected += 1;
                 self.routes.push(request);
             }
             self.reporter.request(request, out);
+            if let Some(timeline) = &mut self.timeline {
+                timeline.request(request);
+            }
             and(request);
         }
     }
 
     /// Ends the run and appends the rest of the report.
     pub fn close(mut self, ending: Ending, out: &mut Vec<u8>, and: impl FnMut(&Request)) -> Closed {
+        self.pipeline.settle();
+        self.draw_postings();
         let pipeline = std::mem::replace(&mut self.pipeline, Pipeline::new(Config::default()));
         let outcome = pipeline.finish();
         self.list(&outcome.requests, out, and);
@@ -171,6 +208,7 @@ impl Run {
         Closed {
             summary,
             is_conclusive,
+            trace: self.timeline.map_or_else(Vec::new, Timeline::finish),
         }
     }
 }

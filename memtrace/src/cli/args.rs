@@ -14,6 +14,7 @@ use crate::{
         Format,
         view::{Only, SortBy, View},
     },
+    timeline::Detail,
 };
 
 /// The ring's size where none is asked for, bytes.
@@ -107,7 +108,10 @@ impl LiveArgs {
             target: TargetArgs::default(),
             duration: None,
             requests: None,
-            report: ReportArgs::default(),
+            report: ReportArgs {
+                perfetto: args.perfetto.clone(),
+                ..ReportArgs::default()
+            },
             buffer: BUFFER,
             fault_time: true,
             quiet: args.quiet,
@@ -166,9 +170,20 @@ pub(super) struct ReportArgs {
     /// Keep query strings.
     #[arg(long)]
     pub query: bool,
+    /// Also write a trace for the Perfetto UI (<https://ui.perfetto.dev>) to this file; it appears once it is whole.
+    #[arg(long, value_name = "FILE")]
+    pub perfetto: Option<PathBuf>,
+    /// How much of it: faults (each a slice), runs (a slice for those of one kind that follow each other) or requests.
+    #[arg(long, value_name = "DETAIL", default_value = "faults")]
+    pub perfetto_detail: Detail,
 }
 
 impl ReportArgs {
+    /// How much of a timeline is drawn, if any.
+    pub(super) fn timeline(&self) -> Option<Detail> {
+        self.perfetto.is_some().then_some(self.perfetto_detail)
+    }
+
     /// What is listed.
     pub(super) fn view(&self) -> View {
         View {
@@ -217,6 +232,9 @@ pub(super) struct DoctorArgs {
 /// `memtrace demo`
 #[derive(Args, Debug)]
 pub(super) struct DemoArgs {
+    /// Also write a trace for the Perfetto UI (<https://ui.perfetto.dev>) to this file.
+    #[arg(long, value_name = "FILE")]
+    pub perfetto: Option<PathBuf>,
     /// Less on standard error.
     #[arg(short, long, conflicts_with = "verbose")]
     pub quiet: bool,

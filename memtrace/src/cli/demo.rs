@@ -58,7 +58,13 @@ pub(super) async fn demo(args: &DemoArgs) -> Result<ExitCode, Failure> {
     let mut app = App::start(api.address()).await?;
     let target = Target::own_child(app.tgid())?;
     let live = LiveArgs::for_demo(args);
-    let mut run = Tracing::attach(&live, &target, Output::open(None)?, None)?;
+    let output = Output::open(None)?;
+    let trace = args
+        .perfetto
+        .as_deref()
+        .map(|path| Output::open(Some(path)))
+        .transpose()?;
+    let mut run = Tracing::attach(&live, &target, output, trace, None)?;
     run.begin(&live);
     run.keep(driver::REQUESTS);
     run.say(prose(&introduction(&app, api)));
@@ -89,6 +95,9 @@ pub(super) async fn demo(args: &DemoArgs) -> Result<ExitCode, Failure> {
     let mut output = over.output;
     output.send(format!("\n{told}\n{}", what_next(&program())).into_bytes());
     written(output, None, &mut signals).await?;
+    if let Some(trace) = over.trace {
+        written(trace, args.perfetto.clone(), &mut signals).await?;
+    }
     match why {
         Stop::Over(Err(why)) => Err(Failure::inconclusive(
             "the demo's app did not answer as it should",

@@ -38,17 +38,10 @@ pub(super) fn report(args: &ReplayArgs) -> Result<ExitCode, Failure> {
     let recording = Recorded::open(&args.recording)?;
     let mut sink = match &args.report.output {
         None => Sink::stdout(),
-        Some(path) => {
-            recording.refuse(path)?;
-            Sink::create(path).map_err(|why| {
-                Failure::new(
-                    format!("cannot write {}", path.display()),
-                    why,
-                    "name a file in a folder that is there and can be written to",
-                )
-            })?
-        }
+        Some(path) => recording.create(path)?,
     };
+    let trace = args.report.perfetto.as_deref();
+    let trace = trace.map(|path| recording.create(path)).transpose()?;
     let preamble = recording.reader.preamble().clone();
     let asked = asked(args, &preamble.asked)?;
     let began = preamble.began();
@@ -63,8 +56,10 @@ pub(super) fn report(args: &ReplayArgs) -> Result<ExitCode, Failure> {
         format: args.report.format,
         view,
         table: terminal::table_options(args.report.output.is_some(), preamble.origin.clocks),
+        timeline: args.report.timeline(),
     };
-    let mut run = Run::new(&asked, look, false).map_err(|why| damaged(&args.recording, why))?;
+    let mut run =
+        Run::new(&asked, preamble.origin.clocks, look, false).map_err(|why| damaged(&args.recording, why))?;
     let mut bytes = Vec::new();
     run.open(&mut bytes);
     let mut is_read = true;
@@ -84,6 +79,10 @@ pub(super) fn report(args: &ReplayArgs) -> Result<ExitCode, Failure> {
     let mut closed = run.close(ending, &mut bytes, |_| {});
     if is_read && is_taken(&mut sink, &mut bytes)? {
         sink.complete().map_err(not_written)?;
+    }
+    if let Some(mut trace) = trace {
+        trace.write(&closed.trace).map_err(not_written)?;
+        trace.complete().map_err(not_written)?;
     }
     // COMMAND's own status was for those who ran it.
     closed.summary.command_status = None;
@@ -160,8 +159,8 @@ impl<'a> Recorded<'a> {
         Ok(Self { path, found, reader })
     }
 
-    /// Refuses to write onto the recording itself.
-    pub(super) fn refuse(&self, output: &Path) -> Result<(), Failure> {
+    /// Opens what is made of the recording, which must not be the recording itself.
+    pub(super) fn create(&self, output: &Path) -> Result<Sink, Failure> {
         let same = |there: Metadata| (there.dev(), there.ino()) == (self.found.dev(), self.found.ino());
         if self.found.is_file() && output.metadata().is_ok_and(same) {
             return Err(Failure::new(
@@ -170,7 +169,13 @@ impl<'a> Recorded<'a> {
                 "name another file",
             ));
         }
-        Ok(())
+        Sink::create(output).map_err(|why| {
+            Failure::new(
+                format!("cannot write {}", output.display()),
+                why,
+                "name a file in a folder that is there and can be written to",
+            )
+        })
     }
 
     /// Hands on all events, and says after each block that it is over. Ends early where that returns `false`.

@@ -73,9 +73,15 @@ async fn trace(
     remedy::check_kernel()?;
     let mut signals = Signals::new()?;
     let output = Output::open(report)?;
+    let trace = args
+        .report
+        .perfetto
+        .as_deref()
+        .map(|path| Output::open(Some(path)))
+        .transpose()?;
     let recording = recording.map(Recording::open).transpose()?;
     let mut target = Target::find(&args.target, signals.ignored())?;
-    let mut run = Tracing::attach(args, &target, output, recording)?;
+    let mut run = Tracing::attach(args, &target, output, trace, recording)?;
     let mut child = match target.held.take() {
         Some(held) => match held.release().await {
             Ok(child) => Some(child),
@@ -104,6 +110,9 @@ async fn trace(
     };
     let over = run.close(status)?;
     written(over.output, report.map(Path::to_owned), &mut signals).await?;
+    if let Some(trace) = over.trace {
+        written(trace, args.report.perfetto.clone(), &mut signals).await?;
+    }
     if let Some(recording) = over.recording {
         recording.finish().await?;
     }
@@ -137,6 +146,8 @@ pub(super) struct Tracing {
     live: Option<Live>,
     intake: Intake,
     output: Output,
+    /// Where the timeline goes.
+    trace: Option<Output>,
     began: Instant,
     census: Instant,
     /// Requests that are kept beside the report, up to so many.
@@ -189,6 +200,7 @@ impl Tracing {
         args: &LiveArgs,
         target: &Target,
         output: Output,
+        trace: Option<Output>,
         recording: Option<Recording>,
     ) -> Result<Self, Failure> {
         let options = Options {
@@ -205,8 +217,9 @@ impl Tracing {
             format: args.report.format,
             view: args.report.view(),
             table: terminal::table_options(output.is_file(), live.began()),
+            timeline: args.report.timeline(),
         };
-        let run = Run::new(&asked, look, recording.is_some())
+        let run = Run::new(&asked, live.began(), look, recording.is_some())
             .map_err(|why| Failure::new("usage", why, "`memtrace --help` lists targets and options"))?;
         let mut intake = Intake { run, recording };
         if let Some(recording) = &mut intake.recording {
@@ -229,6 +242,7 @@ impl Tracing {
             live: Some(live),
             intake,
             output,
+            trace,
             began: Instant::now(),
             census: Instant::now(),
             kept: Vec::new(),
@@ -283,6 +297,9 @@ impl Tracing {
             if self.output.is_closed() {
                 return Ok(enough("nobody reads the report, or it cannot be written"));
             }
+            if self.trace.as_ref().is_some_and(Output::is_closed) {
+                return Ok(enough("the trace cannot be written"));
+            }
             if self.intake.recording.as_ref().is_some_and(Recording::is_closed) {
                 return Ok(enough("the recording cannot be written"));
             }
@@ -320,6 +337,9 @@ impl Tracing {
             }
         }
         self.output.push();
+        if let Some(trace) = &mut self.trace {
+            trace.push();
+        }
         if let Some(recording) = &mut intake.recording {
             recording.cut_in_time();
         }
@@ -352,6 +372,9 @@ impl Tracing {
             }
         });
         self.output.send(bytes);
+        if let Some(trace) = &mut self.trace {
+            trace.send(self.intake.run.take_trace());
+        }
     }
 
     /// From here on nothing that happens is part of the run.
@@ -370,6 +393,7 @@ impl Tracing {
         let Self {
             intake: Intake { run, mut recording },
             mut output,
+            mut trace,
             mut kept,
             keep_at_most,
             ..
@@ -385,22 +409,32 @@ impl Tracing {
                 output.dropped()
             ));
         }
+        if let Some(trace) = trace.as_ref().filter(|trace| trace.dropped() > 0) {
+            ending.notes.push(format!(
+                "pieces of the trace that were dropped because its disk stalled: {}",
+                trace.dropped()
+            ));
+        }
         if let Some(recording) = &mut recording {
             recording.end(End { command_status });
             ending.notes.extend(recording.note());
         }
         ending.is_incomplete = !ending.notes.is_empty();
         let mut bytes = Vec::new();
-        let closed = run.close(ending, &mut bytes, |request| {
+        let mut closed = run.close(ending, &mut bytes, |request| {
             if kept.len() < keep_at_most {
                 kept.push(request.clone());
             }
         });
         output.send(bytes);
+        if let Some(trace) = &mut trace {
+            trace.send(std::mem::take(&mut closed.trace));
+        }
         Ok(Over {
             closed,
             kept,
             output,
+            trace,
             recording,
         })
     }
@@ -412,6 +446,7 @@ pub(super) struct Over {
     /// The requests that were to be kept.
     pub kept: Vec<Request>,
     pub output: Output,
+    pub trace: Option<Output>,
     pub recording: Option<Recording>,
 }
 

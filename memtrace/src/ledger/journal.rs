@@ -38,6 +38,11 @@ pub enum Posting {
         /// When.
         at: Nanos,
     },
+    /// A request has ended, and is not reported: it came in on another port.
+    Unlisted {
+        /// Its number.
+        id: RequestId,
+    },
     /// A fault completed.
     Fault {
         /// Its process.

@@ -561,6 +561,7 @@ impl Ledger {
         self.direct += total;
         if !open.listed {
             self.others += 1;
+            self.journal.post(|| Posting::Unlisted { id });
             return;
         }
         self.listed += 1;

@@ -1,0 +1,175 @@
+//! Requests on rows, the stretches of threads' time that were for them, and an arrow from each request to each of these.
+//!
+//! Owns which row is free. Must not know what a request came to: that is its report's.
+
+use std::collections::BTreeSet;
+
+use memtrace_common::{Nanos, Tgid, Tid};
+use rustc_hash::FxHashMap;
+
+use super::{Detail, Draw, arguments};
+use crate::{
+    ledger::entry::Request,
+    perfetto::{Arg, Event as Slice, FlowId},
+    window::RequestId,
+};
+
+/// Stretches that one request has arrows to, at most. The last goes on over those that follow.
+const STRETCHES_MAX: usize = 1024;
+
+/// Requests that are not drawn yet.
+#[derive(Default)]
+pub(super) struct Requests {
+    open: FxHashMap<RequestId, Open>,
+    /// What each thread works for, and since when.
+    working: FxHashMap<Tid, (Tgid, RequestId, Nanos)>,
+    /// Rows below the highest that was used, and are free.
+    free: BTreeSet<usize>,
+    rows: usize,
+    flows: u64,
+}
+
+struct Open {
+    tgid: Tgid,
+    row: Option<usize>,
+    stretches: Vec<Stretch>,
+    has_ended: bool,
+}
+
+/// A stretch of a thread's time.
+#[derive(Clone, Copy)]
+struct Stretch {
+    tgid: Tgid,
+    tid: Tid,
+    from: Nanos,
+    to: Nanos,
+}
+
+impl Requests {
+    /// One begins. Those that are not listed have no row.
+    pub(super) fn opened(&mut self, id: RequestId, tgid: Tgid, is_listed: bool) {
+        let row = is_listed.then(|| {
+            self.free.pop_first().unwrap_or_else(|| {
+                self.rows += 1;
+                self.rows - 1
+            })
+        });
+        let open = Open {
+            tgid,
+            row,
+            stretches: Vec::new(),
+            has_ended: false,
+        };
+        self.open.insert(id, open);
+    }
+
+    /// It was none.
+    pub(super) fn withdrawn(&mut self, id: RequestId) -> Option<Tgid> {
+        self.working.retain(|_, (_, of, _)| *of != id);
+        let open = self.open.remove(&id).filter(|open| !open.has_ended)?;
+        self.free.extend(open.row);
+        Some(open.tgid)
+    }
+
+    /// It is answered: its row is free for the next. It is drawn when it is reported.
+    pub(super) fn ended(&mut self, id: RequestId, at: Nanos) -> Option<Tgid> {
+        let workers: Vec<Tid> = self
+            .working
+            .iter()
+            .filter(|(_, (_, of, _))| *of == id)
+            .map(|(&tid, _)| tid)
+            .collect();
+        for tid in workers {
+            self.leaves(tid, at);
+        }
+        let open = self.open.get_mut(&id).filter(|open| !open.has_ended)?;
+        open.has_ended = true;
+        self.free.extend(open.row);
+        Some(open.tgid)
+    }
+
+    /// A thread turns to this request, or away from all.
+    pub(super) fn turned(&mut self, tgid: Tgid, tid: Tid, at: Nanos, to: Option<RequestId>) {
+        self.leaves(tid, at);
+        if let Some(id) = to.filter(|id| self.open.contains_key(id)) {
+            self.working.insert(tid, (tgid, id, at));
+        }
+    }
+
+    /// A thread works for nothing from here on.
+    pub(super) fn leaves(&mut self, tid: Tid, at: Nanos) {
+        let Some((tgid, id, from)) = self.working.remove(&tid) else {
+            return;
+        };
+        let Some(open) = self.open.get_mut(&id) else {
+            return;
+        };
+        let stretch = Stretch {
+            tgid,
+            tid,
+            from,
+            to: at,
+        };
+        let has_room = open.stretches.len() < STRETCHES_MAX;
+        match open.stretches.last_mut() {
+            Some(last) if !has_room && last.tid == tid => last.to = at,
+            _ if has_room => open.stretches.push(stretch),
+            _ => {}
+        }
+    }
+
+    /// It is reported: draws it, what was done for it, and the arrows.
+    pub(super) fn reported(&mut self, request: &Request, detail: Detail, draw: &mut Draw<'_>) {
+        let Some(open) = self.open.remove(&RequestId(request.id)) else {
+            return;
+        };
+        let Some(row) = open.row else { return };
+        let stretches = if detail == Detail::Requests {
+            &[][..]
+        } else {
+            &open.stretches
+        };
+        let first = self.flows;
+        self.flows += stretches.len() as u64;
+        let flows: Vec<FlowId> = (first..self.flows).map(FlowId).collect();
+        let name = name(request);
+        let track = draw.tracks.row(row, draw.writer);
+        let writer = &mut *draw.writer;
+        arguments::of(request, |arguments| {
+            let slice = Slice {
+                category: "request",
+                name: &name,
+                args: arguments,
+                flows: &flows,
+                flows_end: &[],
+            };
+            writer.slice(track, request.start_ns, request.duration_ns, &slice);
+        });
+        for (stretch, flow) in stretches.iter().zip(flows) {
+            let slice = Slice {
+                category: "work",
+                name: &name,
+                args: &[Arg::uint("request", request.id)],
+                flows: &[],
+                flows_end: &[flow],
+            };
+            let track = draw.tracks.thread(stretch.tgid, stretch.tid, draw.writer);
+            let Stretch { from, to, .. } = *stretch;
+            draw.writer.slice(track, from.0, to.since(from).0, &slice);
+        }
+    }
+
+    /// It has ended, and is not to be drawn.
+    pub(super) fn forget(&mut self, id: RequestId) {
+        self.open.remove(&id);
+    }
+}
+
+/// What is written on its slice.
+fn name(request: &Request) -> String {
+    match (request.method.as_str(), request.route.as_str()) {
+        ("", "") => "request".to_owned(),
+        ("", route) => route.to_owned(),
+        (method, route) => format!("{method} {route}"),
+    }
+}
