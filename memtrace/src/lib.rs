@@ -17,6 +17,7 @@ pub mod pipeline;
 pub mod record;
 pub mod report;
 pub mod run;
+pub mod tables;
 pub mod timed;
 pub mod timeline;
 pub mod window;

@@ -19,6 +19,7 @@ use crate::{
         table::TableOptions,
         view::{Only, OnlyError, View},
     },
+    tables::{Bytes, Tables},
     timeline::{Detail, Timeline},
 };
 
@@ -33,6 +34,8 @@ pub struct Look {
     pub table: TableOptions,
     /// A timeline is drawn beside the report.
     pub timeline: Option<Detail>,
+    /// Tables of requests and faults are made beside it.
+    pub tables: bool,
 }
 
 /// What the run does not say itself.
@@ -57,6 +60,8 @@ pub struct Closed {
     pub is_conclusive: bool,
     /// The rest of the timeline.
     pub trace: Vec<u8>,
+    /// The rest of the tables.
+    pub tables: Bytes,
 }
 
 /// Why what was asked for cannot be had.
@@ -74,6 +79,7 @@ pub enum AskedError {
 pub struct Run {
     pipeline: Pipeline,
     timeline: Option<Timeline>,
+    tables: Option<Tables>,
     reporter: Reporter,
     routes: Routes,
     view: View,
@@ -94,12 +100,13 @@ impl Run {
             keeps_payload,
         };
         let mut pipeline = Pipeline::new(config);
-        if look.timeline.is_some() {
+        if look.timeline.is_some() || look.tables {
             pipeline.keep_journal();
         }
         Ok(Self {
             pipeline,
             timeline: look.timeline.map(|detail| Timeline::new(clocks, asked, detail)),
+            tables: look.tables.then(|| Tables::new(asked.fault_time)),
             routes: Routes::new(),
             view: look.view.clone(),
             reporter: Reporter::new(look.format, look.view, look.table),
@@ -115,16 +122,25 @@ impl Run {
         if let Some(timeline) = &mut self.timeline {
             timeline.event(&event);
         }
+        if let Some(tables) = &mut self.tables {
+            tables.event(&event);
+        }
         self.pipeline.feed(event);
-        self.draw_postings();
+        self.pass_on_postings();
     }
 
     #[inline]
-    fn draw_postings(&mut self) {
-        if let Some(timeline) = &mut self.timeline {
-            let (postings, files) = self.pipeline.take_postings();
-            for posting in postings {
+    fn pass_on_postings(&mut self) {
+        if self.timeline.is_none() && self.tables.is_none() {
+            return;
+        }
+        let (postings, files) = self.pipeline.take_postings();
+        for posting in postings {
+            if let Some(timeline) = &mut self.timeline {
                 timeline.posting(&posting, files);
+            }
+            if let Some(tables) = &mut self.tables {
+                tables.posting(&posting, files);
             }
         }
     }
@@ -132,6 +148,11 @@ impl Run {
     /// What there is of the timeline since it was last asked.
     pub fn take_trace(&mut self) -> Vec<u8> {
         self.timeline.as_mut().map_or_else(Vec::new, Timeline::take)
+    }
+
+    /// What there is of the tables since it was last asked.
+    pub fn take_tables(&mut self) -> Bytes {
+        self.tables.as_mut().map_or_else(Bytes::default, Tables::take)
     }
 
     /// The stages, for what they know besides.
@@ -177,6 +198,9 @@ impl Run {
             if let Some(timeline) = &mut self.timeline {
                 timeline.request(request);
             }
+            if let Some(tables) = &mut self.tables {
+                tables.request(request);
+            }
             and(request);
         }
     }
@@ -184,7 +208,7 @@ impl Run {
     /// Ends the run and appends the rest of the report.
     pub fn close(mut self, ending: Ending, out: &mut Vec<u8>, and: impl FnMut(&Request)) -> Closed {
         self.pipeline.settle();
-        self.draw_postings();
+        self.pass_on_postings();
         let pipeline = std::mem::replace(&mut self.pipeline, Pipeline::new(Config::default()));
         let outcome = pipeline.finish();
         self.list(&outcome.requests, out, and);
@@ -205,7 +229,11 @@ impl Run {
         summary.notes.extend(self.routes.note());
         let routes = self.routes.finish();
         self.reporter.close(&routes, &summary, out);
+        if let Some(tables) = &mut self.tables {
+            tables.finish();
+        }
         Closed {
+            tables: self.tables.as_mut().map_or_else(Bytes::default, Tables::take),
             summary,
             is_conclusive,
             trace: self.timeline.map_or_else(Vec::new, Timeline::finish),

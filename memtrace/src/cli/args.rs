@@ -52,6 +52,8 @@ pub(super) enum Verb {
     Record(Box<LiveArgs>),
     /// The report of a recording: what the live run printed.
     Report(ReplayArgs),
+    /// A recording in the formats of other programs.
+    Export(ExportArgs),
     /// What this kernel and this user can do, line by line, with a remedy for each `no`.
     Doctor(DoctorArgs),
     /// Holds a command until it is told to run it.
@@ -213,6 +215,30 @@ pub(super) struct ReplayArgs {
     /// List only the request with this number, as `id` has it in JSON; repeatable.
     #[arg(long, value_name = "ID")]
     pub id: Vec<u64>,
+    /// Less on standard error.
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// More on standard error.
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// `memtrace export F.mtr`
+#[derive(Args, Debug)]
+#[command(group = clap::ArgGroup::new("to").required(true).multiple(true).args(["perfetto", "csv"]))]
+pub(super) struct ExportArgs {
+    /// The recording.
+    #[arg(value_name = "RECORDING")]
+    pub recording: PathBuf,
+    /// A trace for the Perfetto UI (<https://ui.perfetto.dev>).
+    #[arg(long, value_name = "FILE")]
+    pub perfetto: Option<PathBuf>,
+    /// How much of it: faults (each a slice), runs (a slice for those of one kind that follow each other) or requests.
+    #[arg(long, value_name = "DETAIL", default_value = "faults")]
+    pub perfetto_detail: Detail,
+    /// requests.csv and faults.csv, in this folder.
+    #[arg(long, value_name = "FOLDER")]
+    pub csv: Option<PathBuf>,
     /// Less on standard error.
     #[arg(short, long, conflicts_with = "verbose")]
     pub quiet: bool,

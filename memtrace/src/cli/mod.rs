@@ -5,6 +5,7 @@
 mod args;
 mod demo;
 mod doctor;
+mod export;
 mod failure;
 mod held;
 mod output;
@@ -39,6 +40,7 @@ pub fn main() -> ExitCode {
         Some(Verb::Demo(args)) => (args.quiet, args.verbose),
         Some(Verb::Record(args)) => (args.quiet, args.verbose),
         Some(Verb::Report(args)) => (args.quiet, args.verbose),
+        Some(Verb::Export(args)) => (args.quiet, args.verbose),
         Some(Verb::Doctor(_)) => (false, 0),
         None => (cli.live.quiet, cli.live.verbose),
     };
@@ -55,6 +57,7 @@ pub fn main() -> ExitCode {
             Some(Verb::Doctor(args)) => doctor::doctor(args),
             Some(Verb::Record(args)) => run::record(args).await,
             Some(Verb::Report(args)) => replay::report(args),
+            Some(Verb::Export(args)) => export::export(args),
             Some(Verb::Hold(_) | Verb::DemoApp(_)) | None => run::live(&cli.live).await,
         }
     });

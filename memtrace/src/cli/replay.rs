@@ -57,6 +57,7 @@ pub(super) fn report(args: &ReplayArgs) -> Result<ExitCode, Failure> {
         view,
         table: terminal::table_options(args.report.output.is_some(), preamble.origin.clocks),
         timeline: args.report.timeline(),
+        tables: false,
     };
     let mut run =
         Run::new(&asked, preamble.origin.clocks, look, false).map_err(|why| damaged(&args.recording, why))?;
@@ -308,7 +309,7 @@ fn not_written(why: std::io::Error) -> Failure {
     )
 }
 
-fn damaged(path: &Path, why: impl std::fmt::Display) -> Failure {
+pub(super) fn damaged(path: &Path, why: impl std::fmt::Display) -> Failure {
     Failure::new(
         format!("cannot read {}", path.display()),
         why,

@@ -218,6 +218,7 @@ impl Tracing {
             view: args.report.view(),
             table: terminal::table_options(output.is_file(), live.began()),
             timeline: args.report.timeline(),
+            tables: false,
         };
         let run = Run::new(&asked, live.began(), look, recording.is_some())
             .map_err(|why| Failure::new("usage", why, "`memtrace --help` lists targets and options"))?;
