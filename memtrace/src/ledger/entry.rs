@@ -267,7 +267,9 @@ pub struct Lost {
 impl Lost {
     /// Records of all families.
     pub fn records(&self) -> u64 {
-        self.fault + self.mm + self.io + self.frame + self.task
+        [self.mm, self.io, self.frame, self.task]
+            .into_iter()
+            .fold(self.fault, u64::saturating_add)
     }
 }
 

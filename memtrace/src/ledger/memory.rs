@@ -78,12 +78,16 @@ impl Memory {
     /// Its thread worked for it.
     pub(super) fn add(&mut self, work: &Work) {
         let (sum, more) = (&mut self.frames, &work.frames);
-        sum.user += more.user;
-        sum.page_table += more.page_table;
-        sum.kernel += more.kernel;
-        sum.freed += more.freed;
-        sum.huge += more.huge;
-        self.fault_ns += work.fault_ns;
+        for (sum, more) in [
+            (&mut sum.user, more.user),
+            (&mut sum.page_table, more.page_table),
+            (&mut sum.kernel, more.kernel),
+            (&mut sum.freed, more.freed),
+            (&mut sum.huge, more.huge),
+            (&mut self.fault_ns, work.fault_ns),
+        ] {
+            *sum = sum.saturating_add(more);
+        }
     }
 
     /// A part of its answer was written.
@@ -104,7 +108,7 @@ impl Memory {
             huge,
         } = self.frames;
         Frames {
-            allocated: user + page_table + kernel,
+            allocated: user.saturating_add(page_table).saturating_add(kernel),
             freed,
             user,
             page_table,

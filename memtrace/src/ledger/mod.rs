@@ -361,19 +361,20 @@ impl Ledger {
     /// So many completed faults are on no request, for this reason.
     pub fn explain(&mut self, reason: Reason, faults: u64) {
         if faults > 0 {
-            *self.unattributed.entry(reason).or_default() += faults;
+            let sum = self.unattributed.entry(reason).or_default();
+            *sum = sum.saturating_add(faults);
         }
     }
 
     /// So many faults were counted by the kernel and no record accounts for them.
     pub fn unseen(&mut self, faults: u64) {
-        self.unseen += faults;
+        self.unseen = self.unseen.saturating_add(faults);
     }
 
     /// A thread's part of the run is over: what the kernel counted for it.
     pub fn kernel_counted(&mut self, count: FaultCount, contradicted: bool) {
-        self.kernel.minor += count.minor;
-        self.kernel.major += count.major;
+        self.kernel.minor = self.kernel.minor.saturating_add(count.minor);
+        self.kernel.major = self.kernel.major.saturating_add(count.major);
         self.contradicted |= contradicted;
     }
 
@@ -384,7 +385,7 @@ impl Ledger {
 
     /// What a thread's work took, which was for this request if for any.
     pub fn work(&mut self, id: Option<RequestId>, work: &Work) {
-        self.timed += work.timed_faults;
+        self.timed = self.timed.saturating_add(work.timed_faults);
         if let Some(request) = id.and_then(|id| self.requests.get_mut(&id)) {
             request.memory.add(work);
         }
@@ -498,8 +499,8 @@ impl Ledger {
     /// Of the faults that no record accounts for, as many are `dropped` as fault records are known to have been;
     /// the rest fired no probe. Dropped records beyond that were attempts that did not complete.
     pub fn books(&self, lost: &Lost) -> Books {
-        let unattributed = self.unattributed.values().sum();
-        let observed = self.direct + unattributed;
+        let unattributed = self.unattributed.values().copied().fold(0, u64::saturating_add);
+        let observed = self.direct.saturating_add(unattributed);
         let dropped = lost.fault.min(self.unseen);
         let untraced = self.unseen - dropped;
         Books {
@@ -511,9 +512,9 @@ impl Ledger {
             unattributed,
             dropped,
             untraced,
-            failed: self.failed + (lost.fault - dropped),
+            failed: self.failed.saturating_add(lost.fault - dropped),
             timed: self.times_faults.then_some(self.timed),
-            balanced: !self.contradicted && self.kernel.total() == observed + dropped + untraced,
+            balanced: !self.contradicted && self.kernel.total() == observed.saturating_add(self.unseen),
         }
     }
 

@@ -77,13 +77,14 @@ impl<T> Counting<T> {
         }
         let minor = now.minor - self.last.minor;
         let major = now.major - self.last.major;
+        let grown = minor.saturating_add(major);
         self.last = now;
         match self.pending.take() {
             None => Settled {
                 attempt: None,
-                unseen: minor + major,
+                unseen: grown,
             },
-            Some(token) if minor + major == 0 => Settled {
+            Some(token) if grown == 0 => Settled {
                 attempt: Some((token, Outcome::Failed)),
                 unseen: 0,
             },
@@ -93,7 +94,7 @@ impl<T> Counting<T> {
                 let outcome = if minor > 0 { Outcome::Minor } else { Outcome::Major };
                 Settled {
                     attempt: Some((token, outcome)),
-                    unseen: minor + major - 1,
+                    unseen: grown - 1,
                 }
             }
         }
