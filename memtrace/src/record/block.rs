@@ -15,10 +15,14 @@ use zerocopy::{
 pub(super) const MAGIC: [u8; 8] = *b"\xf0mtblock";
 /// A head's length, bytes.
 pub(super) const HEAD: usize = size_of::<Head>();
-/// No block is longer than this, compressed or not, bytes.
-pub(super) const BLOCK_MAX: u32 = 1 << 30;
+/// No block is longer than this, compressed or not, bytes: what a reader may have to keep at a time. All but those with
+/// the map of a process with very many regions are a hundred times shorter.
+pub(super) const BLOCK_MAX: u32 = 1 << 27;
 /// The compression level: the lowest, which is five times as fast as the default and nearly as small here.
 const LEVEL: i32 = 1;
+
+/// How far back compressed bytes may refer, as a power of two: 8 MiB, what zstd's levels up to 19 need.
+const WINDOW_LOG_MAX: u32 = 23;
 
 /// The families of records that a head counts: those of [`Lost`](crate::ledger::entry::Lost), and notices.
 pub(super) const FAMILIES: usize = 6;
@@ -84,7 +88,7 @@ impl Filled {
         let len = |bytes: &[u8]| {
             let len = u32::try_from(bytes.len()).ok().filter(|&len| len <= BLOCK_MAX);
             len.map(U32::new)
-                .ok_or_else(|| io::Error::other("a block of a recording is longer than 1 GiB"))
+                .ok_or_else(|| io::Error::other("a block of a recording is longer than 128 MiB"))
         };
         let about = self.about;
         let mut head = Head {
@@ -157,7 +161,8 @@ impl Announced {
         // Grows with what really comes: the announced length may be anything.
         let mut raw = Vec::new();
         let limit = self.raw_len as u64 + 1;
-        let decoder = zstd::stream::read::Decoder::with_buffer(stored).ok()?;
+        let mut decoder = zstd::stream::read::Decoder::with_buffer(stored).ok()?;
+        decoder.window_log_max(WINDOW_LOG_MAX).ok()?;
         decoder.take(limit).read_to_end(&mut raw).ok()?;
         (raw.len() == self.raw_len).then_some(raw)
     }

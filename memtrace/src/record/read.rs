@@ -110,7 +110,7 @@ impl Damage {
     }
 
     fn name(&mut self, number: u64) {
-        self.blocks += 1;
+        self.blocks = self.blocks.saturating_add(1);
         if self.named.len() < NAMED_MAX {
             self.named.push(number);
         }
@@ -209,13 +209,15 @@ impl<R: Read> Reader<R> {
             self.arrive_at(about.number, about.before, about.first_ns);
             let whole = HEAD + announced.stored_len;
             let bytes = self.window.want(whole)?;
-            if bytes.len() < whole {
+            let rest = bytes.get(HEAD..).unwrap_or_default();
+            if bytes.len() < whole && memmem::find(rest, &MAGIC).is_none() {
                 self.damage.is_cut_off = true;
                 self.damage.lose(about.within, about.first_ns, about.last_ns);
                 return Ok(None);
             }
-            let raw = announced.open(bytes.get(HEAD..).unwrap_or_default());
-            self.window.skip(whole);
+            let raw = announced.open(rest);
+            // Where bytes are missing, the next block begins before this one should have ended.
+            self.window.skip(if raw.is_some() { whole } else { HEAD });
             self.number = about.number.saturating_add(1);
             self.last_ns = about.last_ns;
             for (so_far, within) in self.so_far.iter_mut().zip(about.within) {

@@ -282,6 +282,7 @@ impl Rows {
                 brk,
                 io_uring,
             } => {
+                self.size += comm.len();
                 self.begin(Table::Process)
                     .put(tgid.0.into())
                     .put_bytes(comm.as_bytes())
@@ -317,6 +318,7 @@ impl Rows {
                 shared,
                 in_memory,
             } => {
+                self.size += path.as_ref().map_or(0, Vec::len);
                 self.begin(Table::Mapped)
                     .put(tgid.0.into())
                     .put(*start)
@@ -331,6 +333,7 @@ impl Rows {
                 len,
                 name,
             } => {
+                self.size += name.len();
                 self.begin(Table::Named)
                     .put(tgid.0.into())
                     .put(*start)
@@ -371,6 +374,7 @@ impl Rows {
             }
             Notice::Lost { lost, since, until } => self.lost(*lost, *since, *until),
             Notice::Note(text) => {
+                self.size += text.len();
                 self.begin(Table::Note).put_bytes(text.as_bytes());
             }
         }

@@ -46,6 +46,10 @@ pub(in crate::record) struct Unplanned;
 impl Plan {
     pub(in crate::record) fn new(preamble: &Preamble) -> Result<Self, Unplanned> {
         let tables = &preamble.tables;
+        // Without these a block could say anything with no bytes.
+        for needed in [Table::Rows, Table::Threads, Table::Header] {
+            preamble.table(needed).ok_or(Unplanned)?;
+        }
         let codecs = tables
             .iter()
             .flat_map(|t| t.columns.iter().map(|&(_, codec)| codec));
