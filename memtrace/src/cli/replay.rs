@@ -5,7 +5,7 @@
 use std::{
     fs::{File, Metadata},
     io::IsTerminal as _,
-    os::unix::fs::MetadataExt as _,
+    os::{fd::AsFd as _, unix::fs::MetadataExt as _},
     path::Path,
     process::ExitCode,
     sync::mpsc::sync_channel,
@@ -26,8 +26,8 @@ use crate::{
     run::{Ending, Look, Run, only},
 };
 
-/// Blocks that are read ahead, a few MiB each.
-const AHEAD: usize = 4;
+/// Blocks that are read ahead, a few MiB each: enough for one thread to read while the other tells.
+const AHEAD: usize = 1;
 /// Progress is shown where it takes longer than this.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Malformed blocks that are remembered, at most.
@@ -35,9 +35,12 @@ const MALFORMED_MAX: usize = 1024;
 
 /// Runs `memtrace report`.
 pub(super) fn report(args: &ReplayArgs) -> Result<ExitCode, Failure> {
-    let recording = Recorded::open(&args.recording)?;
+    let recording = Recorded::open(&args.recording)?.with_progress(!args.quiet);
     let mut sink = match &args.report.output {
-        None => Sink::stdout(),
+        None => {
+            recording.refuse_standard_output()?;
+            Sink::stdout()
+        }
         Some(path) => recording.create(path)?,
     };
     let trace = args.report.perfetto.as_deref();
@@ -129,6 +132,7 @@ fn after(began: Nanos, time: Duration) -> Nanos {
 pub(super) struct Recorded<'a> {
     path: &'a Path,
     found: Metadata,
+    shows_progress: bool,
     pub(super) reader: Reader<File>,
 }
 
@@ -157,19 +161,25 @@ impl<'a> Recorded<'a> {
         let file = File::open(path).map_err(|why| fail(why.into()))?;
         let found = file.metadata().map_err(|why| fail(why.into()))?;
         let reader = Reader::open(file).map_err(fail)?;
-        Ok(Self { path, found, reader })
+        Ok(Self {
+            path,
+            found,
+            shows_progress: true,
+            reader,
+        })
+    }
+
+    /// Whether a person is shown how far it is.
+    pub(super) fn with_progress(self, shows_progress: bool) -> Self {
+        Self {
+            shows_progress,
+            ..self
+        }
     }
 
     /// Opens what is made of the recording, which must not be the recording itself.
     pub(super) fn create(&self, output: &Path) -> Result<Sink, Failure> {
-        let same = |there: Metadata| (there.dev(), there.ino()) == (self.found.dev(), self.found.ino());
-        if self.found.is_file() && output.metadata().is_ok_and(same) {
-            return Err(Failure::new(
-                format!("cannot write {}", output.display()),
-                "that is the recording itself",
-                "name another file",
-            ));
-        }
+        self.refuse_itself(output.metadata(), &output.display().to_string())?;
         Sink::create(output).map_err(|why| {
             Failure::new(
                 format!("cannot write {}", output.display()),
@@ -177,6 +187,27 @@ impl<'a> Recorded<'a> {
                 "name a file in a folder that is there and can be written to",
             )
         })
+    }
+
+    /// Refuses to write onto the recording by standard output: `>> RECORDING`.
+    pub(super) fn refuse_standard_output(&self) -> Result<(), Failure> {
+        let stdout = std::io::stdout().as_fd().try_clone_to_owned();
+        self.refuse_itself(
+            stdout.and_then(|stdout| File::from(stdout).metadata()),
+            "standard output",
+        )
+    }
+
+    fn refuse_itself(&self, there: std::io::Result<Metadata>, what: &str) -> Result<(), Failure> {
+        let same = |there: Metadata| (there.dev(), there.ino()) == (self.found.dev(), self.found.ino());
+        if self.found.is_file() && there.is_ok_and(same) {
+            return Err(Failure::new(
+                format!("cannot write {what}"),
+                "that is the recording itself",
+                "name another file",
+            ));
+        }
+        Ok(())
     }
 
     /// Hands on all events, and says after each block that it is over. Ends early where that returns `false`.
@@ -189,9 +220,10 @@ impl<'a> Recorded<'a> {
         let Self {
             path,
             found,
+            shows_progress,
             mut reader,
         } = self;
-        let mut progress = Progress::of(&found);
+        let mut progress = Progress::of(&found, shows_progress);
         let mut losses = Losses::default();
         let mut malformed: Vec<Malformed> = Vec::new();
         let (read, mut reader) = std::thread::scope(|scope| {
@@ -218,7 +250,7 @@ impl<'a> Recorded<'a> {
                 {
                     malformed.push(fault);
                 }
-                match between(to) {
+                match progress.aside(|| between(to)) {
                     Ok(true) => progress.at(position),
                     Ok(false) => break,
                     Err(failure) => {
@@ -259,22 +291,40 @@ impl<'a> Recorded<'a> {
 struct Progress {
     began: Instant,
     length: u64,
+    /// There is a person who sees it.
+    is_seen: bool,
+    /// The report goes to a terminal, too: likely the same.
+    is_beside_report: bool,
     bar: Option<ProgressBar>,
 }
 
 impl Progress {
-    fn of(found: &Metadata) -> Self {
+    fn of(found: &Metadata, is_wanted: bool) -> Self {
         Self {
             began: Instant::now(),
             length: found.len(),
+            is_seen: is_wanted && std::io::stderr().is_terminal(),
+            is_beside_report: std::io::stdout().is_terminal(),
             bar: None,
         }
     }
 
+    /// Does what may write on the same terminal.
+    fn aside<T>(&self, work: impl FnOnce() -> T) -> T {
+        match &self.bar {
+            Some(bar) if self.is_beside_report => bar.suspend(work),
+            _ => work(),
+        }
+    }
+
     fn at(&mut self, position: u64) {
-        if self.bar.is_none() && self.began.elapsed() >= PATIENCE && std::io::stderr().is_terminal() {
+        if self.is_seen && self.bar.is_none() && self.began.elapsed() >= PATIENCE {
             let bar = ProgressBar::with_draw_target(Some(self.length), ProgressDrawTarget::stderr());
-            let style = ProgressStyle::with_template("{bar:40} {bytes} of {total_bytes}, {eta} left");
+            let style = ProgressStyle::with_template(match self.length {
+                // A pipe, which does not say how long it is.
+                0 => "{bytes} read",
+                _ => "{bar:40} {bytes} of {total_bytes}, {eta} left",
+            });
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             self.bar = Some(bar);
         }
