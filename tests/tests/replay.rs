@@ -74,6 +74,9 @@ fn assert_inconclusive(run: &Finished, note: &str) -> Report {
     report
 }
 
+/// Options, and which requests they leave.
+type Case<'c> = (&'c [&'c str], &'c dyn Fn(&Request) -> bool);
+
 #[test]
 fn each_format_is_to_be_had() {
     let path = Path::new(FIXTURE);
@@ -130,7 +133,7 @@ fn what_is_listed_can_be_narrowed_and_the_books_stay() {
     let since = |r: &Request| start(r) >= middle * 1_000_000;
     let by_id = |r: &Request| [2, 7].contains(&r.id);
     let by_route = |r: &Request| r.path == "/touch" || r.route == "/wait/{call}";
-    let cases: [(&[&str], &dyn Fn(&Request) -> bool); 7] = [
+    let cases: [Case<'_>; 7] = [
         (&["--since", &text], &since),
         (&["--until", &text], &|r| !since(r)),
         (&["--since", "1h"], &|_| false),

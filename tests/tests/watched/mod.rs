@@ -27,12 +27,13 @@ pub(crate) fn watched(pid: u32, fault_time: bool, act: impl FnOnce(), mut sink: 
         kernel_log: false,
     };
     let mut sink = |event: Event<'_>| {
-        if let Event::Notice(Notice::Lost(lost)) = &event {
+        if let Event::Notice(Notice::Lost { lost, .. }) = &event {
             panic!("{lost:?}");
         }
         sink(&event);
     };
-    let mut live = Live::attach(&options, &mut sink).expect("the probes attach");
+    let mut live = Live::attach(&options).expect("the probes attach");
+    live.tell_beginning(&mut sink);
     assert!(live.adopt(Tgid(pid), &mut sink) > 0, "it is gone");
     act();
     std::thread::sleep(LAST_CALL);

@@ -41,8 +41,10 @@ fn report(recording: &[u8]) -> String {
                 zone: jiff::tz::TimeZone::UTC,
             },
         },
+        timeline: None,
+        tables: false,
     };
-    let mut run = Run::new(&preamble.asked, look, false).unwrap();
+    let mut run = Run::new(&preamble.asked, preamble.origin.clocks, look, false).unwrap();
     let (mut bytes, mut losses) = (Vec::new(), Losses::default());
     run.open(&mut bytes);
     while let Some(block) = reader.block().unwrap() {
