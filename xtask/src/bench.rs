@@ -12,6 +12,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use clap::ValueEnum;
 use serde::Deserialize;
 
 use crate::{command, workspace};
@@ -23,6 +24,13 @@ use served::Served;
 
 /// System calls of one turn.
 const CALLS: u32 = 1_000_000;
+
+/// A part that can be measured without the others.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Only {
+    /// How many slices a second become a Perfetto trace.
+    Perfetto,
+}
 
 /// What the storm says of itself.
 #[derive(Deserialize)]
@@ -37,6 +45,23 @@ struct Watcher(Child);
 struct Way {
     name: &'static str,
     figures: Vec<f64>,
+}
+
+/// Measures one part.
+pub(crate) fn alone(only: Only) -> Result<()> {
+    let example = match only {
+        Only::Perfetto => "perfetto_speed",
+    };
+    println!("{}", machine());
+    command::stream(command::cargo().args([
+        "run",
+        "--quiet",
+        "--release",
+        "-p",
+        "memtrace",
+        "--example",
+        example,
+    ]))
 }
 
 /// Measures `rounds` turns of a storm of `faults` page faults, of a million system calls, of markers, and of servers.

@@ -41,6 +41,8 @@ enum Task {
     },
     /// What tracing costs, as ratios to the untraced run. Run it as root, on a quiet machine.
     Bench {
+        /// Measure this alone, which needs no root.
+        only: Option<bench::Only>,
         /// How often each kind of run takes its turn.
         #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
         rounds: u32,
@@ -60,7 +62,12 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Task::Bpf { check: false } => bpf::rebuild(),
         Task::Bpf { check: true } => test::check_object(),
-        Task::Bench { rounds, faults } => bench::run(rounds, faults),
+        Task::Bench { only: Some(only), .. } => bench::alone(only),
+        Task::Bench {
+            only: None,
+            rounds,
+            faults,
+        } => bench::run(rounds, faults),
         Task::Test { fast } => test::run(fast),
     };
     // A backtrace, which anyhow prints where RUST_BACKTRACE is set, says nothing about a failed command.
