@@ -21,6 +21,7 @@ pub mod schema;
 pub mod server;
 pub mod swap;
 pub mod terminal;
+pub mod trace_processor;
 pub mod traced;
 pub mod workload;
 

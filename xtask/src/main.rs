@@ -1,4 +1,4 @@
-//! Developers' commands: `cargo xtask bpf`, `cargo xtask test`, `cargo xtask bench`.
+//! Developers' commands: `cargo xtask bpf`, `cargo xtask test`, `cargo xtask bench`, `cargo xtask perfetto`.
 //!
 //! Owns the command line. Must not know how any of it is done.
 
@@ -17,6 +17,7 @@ mod bench;
 mod bpf;
 mod command;
 mod needs;
+mod perfetto;
 mod privilege;
 mod steps;
 mod test;
@@ -50,6 +51,11 @@ enum Task {
         #[arg(long, default_value_t = 300_000)]
         faults: u64,
     },
+    /// Perfetto's own trace processor and user interface, on a trace.
+    Perfetto {
+        #[command(subcommand)]
+        action: perfetto::Action,
+    },
     /// Everything that CI runs: format, clippy, tests and, as root, the root tests and the object's check.
     Test {
         /// Stop after format, clippy and the tests that need no privilege.
@@ -68,6 +74,7 @@ fn main() -> ExitCode {
             rounds,
             faults,
         } => bench::run(rounds, faults),
+        Task::Perfetto { action } => perfetto::run(action),
         Task::Test { fast } => test::run(fast),
     };
     // A backtrace, which anyhow prints where RUST_BACKTRACE is set, says nothing about a failed command.

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use crate::bpf::toolchain::{self, Toolchain};
 use crate::bpf::{self, Check};
 use crate::steps::{Outcome, Steps};
-use crate::{apt, command, needs, privilege, workspace};
+use crate::{apt, command, needs, perfetto, privilege, workspace};
 
 /// Says to the root tests, and through them to memtrace, which object to load in place of the embedded one.
 const OBJECT_VARIABLE: &str = "MEMTRACE_BPF_OBJECT";
@@ -64,6 +64,7 @@ pub(crate) fn run(fast: bool) -> Result<()> {
     match &root {
         Ok(()) => {
             steps.run("programs for root tests", programs);
+            steps.run("Perfetto for root tests", perfetto::set_up);
             if steps.run(RELEASE_BUILD, || build_release().into()) {
                 steps.run(ROOT_TESTS, || root_tests(None));
             } else {
@@ -183,6 +184,7 @@ fn root_tests(object: Option<&Path>) -> Outcome {
         .iter()
         .map(|(program, _)| *program)
         .filter(|program| !is_installed(program))
+        .chain((!perfetto::is_here()).then_some(perfetto::NEED))
         .collect();
     let left_out = needs::tests_that_need(&missing, &workspace::root().join("tests/tests"));
     match left_out.and_then(|left_out| run_root_tests(object, &left_out).map(|()| left_out)) {
