@@ -15,8 +15,8 @@ use crate::{
 };
 
 /// Faults a second are counted over so long.
-const STEP: Nanos = Nanos(100_000_000);
-const STEPS_A_SECOND: i64 = 10;
+const STEP: Nanos = Nanos(10_000_000);
+const STEPS_A_SECOND: i64 = 100;
 
 /// In the kernel's order, see [`RSS_KINDS`].
 const RSS_NAMES: [&str; RSS_KINDS] = ["RSS file", "RSS anon", "RSS swapped", "RSS shmem"];
@@ -85,7 +85,8 @@ const OPEN: Kind = Kind {
 
 impl Counter {
     fn set(&mut self, tgid: Tgid, at: Nanos, value: i64, kind: &Kind, draw: &mut Draw<'_>) {
-        if self.last == Some(value) {
+        // What never was anything needs no row.
+        if self.last == Some(value) || (self.last.is_none() && value == 0) {
             return;
         }
         self.last = Some(value);
