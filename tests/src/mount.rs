@@ -15,19 +15,26 @@ impl Mount {
     /// The host's cgroup v2 hierarchy, which every mount of it shows.
     #[track_caller]
     pub fn cgroup2() -> Mount {
-        Mount::of(c"cgroup2", None)
+        Mount::of(c"cgroup2", MountFlags::empty(), None)
     }
 
     /// A disk that is soon full.
     #[track_caller]
     pub fn tmpfs(bytes: u64) -> Mount {
-        Mount::of(c"tmpfs", CString::new(format!("size={bytes}")).ok().as_deref())
+        let size = CString::new(format!("size={bytes}")).ok();
+        Mount::of(c"tmpfs", MountFlags::empty(), size.as_deref())
+    }
+
+    /// A disk that nobody can write to.
+    #[track_caller]
+    pub fn read_only() -> Mount {
+        Mount::of(c"tmpfs", MountFlags::RDONLY, None)
     }
 
     #[track_caller]
-    fn of(kind: &CStr, data: Option<&CStr>) -> Mount {
+    fn of(kind: &CStr, flags: MountFlags, data: Option<&CStr>) -> Mount {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        if let Err(error) = mount(kind, folder.path(), kind, MountFlags::empty(), data) {
+        if let Err(error) = mount(kind, folder.path(), kind, flags, data) {
             panic!("cannot mount {kind:?}: {error}");
         }
         Mount(folder)

@@ -38,8 +38,10 @@ enum Piece {
 /// A recording on its way.
 pub(super) struct Recording {
     path: PathBuf,
-    /// Before the run begins: nothing has been written.
+    /// Until it is certain that there is a run: nothing has been written,
     file: Option<NewFile>,
+    /// and this waits for it.
+    waiting: Vec<Piece>,
     recorder: Option<Recorder>,
     queue: Option<SyncSender<Piece>>,
     writer: Option<JoinHandle<io::Result<()>>>,
@@ -64,7 +66,7 @@ impl Drop for NewFile {
 }
 
 impl Recording {
-    /// Opens the file. What it has stays there until the run begins.
+    /// Opens the file. What it has stays there until it is certain that there is a run.
     pub(super) fn open(path: &Path) -> Result<Self, Failure> {
         let fail = |why: io::Error| {
             Failure::new(
@@ -85,8 +87,10 @@ impl Recording {
             path: path.to_owned(),
             file: Some(NewFile {
                 file: Some(file),
-                made: is_new.then(|| path.to_owned()),
+                // The file itself, where a link leads to it.
+                made: is_new.then(|| path.canonicalize()).transpose().map_err(fail)?,
             }),
+            waiting: Vec::new(),
             recorder: None,
             queue: None,
             writer: None,
@@ -96,12 +100,18 @@ impl Recording {
         })
     }
 
-    /// The run begins.
+    /// The run begins, unless something stands in the way yet.
     pub(super) fn begin(&mut self, preamble: &Preamble) {
+        let (recorder, bytes) = Recorder::begin(preamble);
+        self.recorder = Some(recorder);
+        self.send(Piece::Bytes(bytes));
+    }
+
+    /// Nothing stands in the way any more: it is written, in place of what the file has.
+    pub(super) fn keep(&mut self) {
         let Some(file) = self.file.take().and_then(|mut new| new.file.take()) else {
             return;
         };
-        let (recorder, bytes) = Recorder::begin(preamble);
         let (queue, pieces) = sync_channel(QUEUE);
         let closed = Arc::clone(&self.closed);
         self.writer = Some(std::thread::spawn(move || {
@@ -110,8 +120,9 @@ impl Recording {
             written
         }));
         self.queue = Some(queue);
-        self.recorder = Some(recorder);
-        self.send(Piece::Bytes(bytes));
+        for piece in std::mem::take(&mut self.waiting) {
+            self.send(piece);
+        }
     }
 
     /// The next event.
@@ -183,8 +194,15 @@ impl Recording {
     }
 
     fn send(&mut self, piece: Piece) {
-        let Some(queue) = &self.queue else { return };
-        if let Err(TrySendError::Full(_)) = queue.try_send(piece) {
+        let is_full = match &self.queue {
+            Some(queue) => matches!(queue.try_send(piece), Err(TrySendError::Full(_))),
+            None if self.waiting.len() < QUEUE => {
+                self.waiting.push(piece);
+                false
+            }
+            None => true,
+        };
+        if is_full {
             self.dropped += 1;
         }
     }

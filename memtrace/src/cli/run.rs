@@ -255,6 +255,9 @@ impl Tracing {
     /// From here on nothing can stand in the way: says so, and begins the report. A COMMAND runs by now, because one
     /// that cannot be run is an error of two lines and no report.
     pub(super) fn begin(&mut self, args: &LiveArgs) {
+        if let Some(recording) = &mut self.intake.recording {
+            recording.keep();
+        }
         let mut opening = Vec::new();
         self.intake.run.open(&mut opening);
         self.output.send(opening);
