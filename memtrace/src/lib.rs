@@ -6,6 +6,7 @@
 
 pub mod cli;
 pub mod demo;
+pub mod diff;
 pub mod event;
 pub mod http;
 pub mod kernel;

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use memtrace_common::Tgid;
 
 use crate::{
+    diff,
     ledger::route::Pattern,
     record::Asked,
     report::{
@@ -54,6 +55,8 @@ pub(super) enum Verb {
     Report(ReplayArgs),
     /// A recording in the formats of other programs.
     Export(ExportArgs),
+    /// Two recordings side by side, route by route: what moved, and in which causes, regions and files.
+    Diff(DiffArgs),
     /// What this kernel and this user can do, line by line, with a remedy for each `no`.
     Doctor(DoctorArgs),
     /// Holds a command until it is told to run it.
@@ -239,6 +242,35 @@ pub(super) struct ExportArgs {
     /// requests.csv and faults.csv, in this folder.
     #[arg(long, value_name = "FOLDER")]
     pub csv: Option<PathBuf>,
+    /// Less on standard error.
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// More on standard error.
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// `memtrace diff A.mtr B.mtr`
+#[derive(Args, Debug)]
+pub(super) struct DiffArgs {
+    /// The recording of before.
+    #[arg(value_name = "BEFORE")]
+    pub before: PathBuf,
+    /// The recording of after; both may be the same.
+    #[arg(value_name = "AFTER")]
+    pub after: PathBuf,
+    /// `table` or `json` (one object).
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: diff::Format,
+    /// Write it to this file; it appears once it is whole.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Group the paths of both by this pattern, e.g. `/users/{id}`; repeatable. Else each by its own run's.
+    #[arg(long, value_name = "PATTERN")]
+    pub route: Vec<Pattern>,
+    /// Compare only these, e.g. `'POST /saju'`, `'* /users/{id}'`; repeatable. The books still cover the process.
+    #[arg(long, value_name = "METHOD PATTERN")]
+    pub only: Vec<Only>,
     /// Less on standard error.
     #[arg(short, long, conflicts_with = "verbose")]
     pub quiet: bool,

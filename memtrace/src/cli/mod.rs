@@ -4,6 +4,7 @@
 
 mod args;
 mod demo;
+mod diff;
 mod doctor;
 mod export;
 mod failure;
@@ -41,6 +42,7 @@ pub fn main() -> ExitCode {
         Some(Verb::Record(args)) => (args.quiet, args.verbose),
         Some(Verb::Report(args)) => (args.quiet, args.verbose),
         Some(Verb::Export(args)) => (args.quiet, args.verbose),
+        Some(Verb::Diff(args)) => (args.quiet, args.verbose),
         Some(Verb::Doctor(_)) => (false, 0),
         None => (cli.live.quiet, cli.live.verbose),
     };
@@ -58,6 +60,7 @@ pub fn main() -> ExitCode {
             Some(Verb::Record(args)) => run::record(args).await,
             Some(Verb::Report(args)) => replay::report(args),
             Some(Verb::Export(args)) => export::export(args),
+            Some(Verb::Diff(args)) => diff::diff(args),
             Some(Verb::Hold(_) | Verb::DemoApp(_)) | None => run::live(&cli.live).await,
         }
     });

@@ -179,7 +179,7 @@ impl<'a> Recorded<'a> {
 
     /// Opens what is made of the recording, which must not be the recording itself.
     pub(super) fn create(&self, output: &Path) -> Result<Sink, Failure> {
-        self.refuse_itself(output.metadata(), &output.display().to_string())?;
+        self.refuse(output)?;
         Sink::create(output).map_err(|why| {
             Failure::new(
                 format!("cannot write {}", output.display()),
@@ -187,6 +187,11 @@ impl<'a> Recorded<'a> {
                 "name a file in a folder that is there and can be written to",
             )
         })
+    }
+
+    /// Refuses to write onto the recording.
+    pub(super) fn refuse(&self, output: &Path) -> Result<(), Failure> {
+        self.refuse_itself(output.metadata(), &output.display().to_string())
     }
 
     /// Refuses to write onto the recording by standard output: `>> RECORDING`.
@@ -341,7 +346,7 @@ impl Progress {
 }
 
 /// Writes what there is. `false`: whoever reads has gone.
-fn is_taken(sink: &mut Sink, bytes: &mut Vec<u8>) -> Result<bool, Failure> {
+pub(super) fn is_taken(sink: &mut Sink, bytes: &mut Vec<u8>) -> Result<bool, Failure> {
     let written = sink.write(bytes);
     bytes.clear();
     match written {
@@ -351,7 +356,7 @@ fn is_taken(sink: &mut Sink, bytes: &mut Vec<u8>) -> Result<bool, Failure> {
     }
 }
 
-fn not_written(why: std::io::Error) -> Failure {
+pub(super) fn not_written(why: std::io::Error) -> Failure {
     Failure::inconclusive(
         "cannot write the report",
         why,

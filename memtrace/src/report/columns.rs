@@ -16,20 +16,20 @@ const TEXT_LEAST: usize = 24;
 
 /// A column.
 #[derive(Debug)]
-pub(super) struct Column {
+pub(crate) struct Column {
     /// Its heading.
-    pub(super) head: &'static str,
+    pub(crate) head: &'static str,
     /// How wide it is at least; the heading may ask for more.
-    pub(super) least: usize,
+    pub(crate) least: usize,
     /// When it gives way.
-    pub(super) kind: Kind,
+    pub(crate) kind: Kind,
     /// Figures stand to the right; the text column and a time of day do not.
-    pub(super) right: bool,
+    pub(crate) right: bool,
 }
 
 /// How a column behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// The one column that takes what is left, and is cut where that is too little.
     Text,
     /// Never left out.
@@ -40,13 +40,13 @@ pub(super) enum Kind {
 
 /// What stands in a column on one line; without control characters, the caller sees to that.
 #[derive(Debug, Default)]
-pub(super) struct Cell {
+pub(crate) struct Cell {
     text: String,
     style: Style,
 }
 
 impl Cell {
-    pub(super) fn new(text: impl Into<String>) -> Self {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
         Self {
             text: text.into(),
             style: Style::new(),
@@ -54,18 +54,18 @@ impl Cell {
     }
 
     /// The same in `style` where `when` holds.
-    pub(super) fn styled(self, when: bool, style: Style) -> Self {
+    pub(crate) fn styled(self, when: bool, style: Style) -> Self {
         if when { Self { style, ..self } } else { self }
     }
 
-    pub(super) fn columns(&self) -> usize {
+    pub(crate) fn columns(&self) -> usize {
         columns(&self.text)
     }
 }
 
 /// The columns of a table, chosen once for all of its lines.
 #[derive(Debug)]
-pub(super) struct Columns {
+pub(crate) struct Columns {
     all: Vec<Chosen>,
     width: Option<usize>,
     colour: bool,
@@ -82,7 +82,7 @@ struct Chosen {
 
 impl Columns {
     /// Chooses which of `all` are shown within `width`, if any is given.
-    pub(super) fn new(all: Vec<Column>, width: Option<usize>, colour: bool) -> Self {
+    pub(crate) fn new(all: Vec<Column>, width: Option<usize>, colour: bool) -> Self {
         let mut kinds = Vec::with_capacity(all.len());
         let all = all.into_iter().map(|column| {
             kinds.push(column.kind);
@@ -132,7 +132,7 @@ impl Columns {
     }
 
     /// The line of headings.
-    pub(super) fn head(&self, style: Style) -> String {
+    pub(crate) fn head(&self, style: Style) -> String {
         let cells = self
             .all
             .iter()
@@ -141,7 +141,7 @@ impl Columns {
     }
 
     /// A line of one cell for each column, in their order, without its end.
-    pub(super) fn line(&self, cells: Vec<Cell>) -> String {
+    pub(crate) fn line(&self, cells: Vec<Cell>) -> String {
         let mut shown: Vec<_> = self
             .all
             .iter()

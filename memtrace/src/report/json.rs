@@ -38,9 +38,10 @@ impl Formatter for Harmless {
     }
 }
 
-fn push(object: &Object<'_>, out: &mut Vec<u8>) {
+/// Appends an object whose maps have strings for keys.
+pub(crate) fn push(object: &impl Serialize, out: &mut Vec<u8>) {
     let written = object.serialize(&mut Serializer::with_formatter(out, Harmless));
-    // Writing to memory cannot fail, nor can these objects: their maps have strings for keys.
+    // Writing to memory cannot fail, nor can such objects.
     debug_assert!(written.is_ok(), "{written:?}");
 }
 

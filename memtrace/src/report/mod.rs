@@ -8,9 +8,9 @@ pub mod table;
 pub mod view;
 
 mod books;
-mod columns;
+pub(crate) mod columns;
 pub(crate) mod figure;
-mod json;
+pub(crate) mod json;
 mod printable;
 #[cfg(test)]
 pub(crate) mod sample;

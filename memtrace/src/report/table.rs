@@ -25,12 +25,12 @@ const REQUEST_MOST: usize = 64;
 const REQUEST_UNCUT: usize = 40;
 
 /// The same of routes, which are all known when the column is laid out: room for all but the strangest.
-const ROUTE_UNCUT: usize = 80;
+pub(crate) const ROUTE_UNCUT: usize = 80;
 
-const HEAD: Style = Style::new().bold();
-const FAINT: Style = Style::new().dimmed();
-const ALARM: Style = AnsiColor::Red.on_default();
-const DOUBT: Style = AnsiColor::Yellow.on_default();
+pub(crate) const HEAD: Style = Style::new().bold();
+pub(crate) const FAINT: Style = Style::new().dimmed();
+pub(crate) const ALARM: Style = AnsiColor::Red.on_default();
+pub(crate) const DOUBT: Style = AnsiColor::Yellow.on_default();
 
 /// How a table is laid out.
 #[derive(Clone, Debug)]
@@ -41,6 +41,32 @@ pub struct TableOptions {
     pub colour: bool,
     /// From the kernel's clock to the time of day.
     pub wall: WallClock,
+}
+
+impl TableOptions {
+    /// The same, as wide as anything can be shown in.
+    pub(crate) fn widened(self) -> Self {
+        Self {
+            width: self.width.map(|width| width.max(WIDTH_LEAST)),
+            ..self
+        }
+    }
+
+    /// Text, broken between words where there is a width.
+    pub(crate) fn paragraph(&self, text: &str, style: Style, out: &mut Vec<u8>) {
+        let text = escaped(text);
+        let lines = match self.width {
+            Some(width) => textwrap::wrap(&text, textwrap::Options::new(width).subsequent_indent("  ")),
+            None => vec![text],
+        };
+        for line in lines {
+            if self.colour && style != Style::new() {
+                push_line(out, &format!("{style}{line}{style:#}"));
+            } else {
+                push_line(out, &line);
+            }
+        }
+    }
 }
 
 /// From `CLOCK_MONOTONIC` to the time of day.
@@ -80,10 +106,9 @@ struct Live {
 }
 
 impl Table {
-    pub(super) fn new(mut options: TableOptions) -> Self {
-        options.width = options.width.map(|width| width.max(WIDTH_LEAST));
+    pub(super) fn new(options: TableOptions) -> Self {
         Self {
-            options,
+            options: options.widened(),
             live: None,
             cut_short: false,
         }
@@ -111,25 +136,27 @@ impl Table {
             out.push(b'\n');
         }
         if self.cut_short {
-            self.paragraph(
+            self.options.paragraph(
                 "STATUS 200? or -: the answer was not seen to its end.",
                 Style::new(),
                 out,
             );
         }
         for text in books::run(summary) {
-            self.paragraph(&text, Style::new(), out);
+            self.options.paragraph(&text, Style::new(), out);
         }
         let books = &summary.books;
         let alarm = !books.balanced || books.dropped > 0 || summary.lost.records() > 0;
         for text in books::books(summary) {
-            self.paragraph(&text, if alarm { ALARM } else { Style::new() }, out);
+            self.options
+                .paragraph(&text, if alarm { ALARM } else { Style::new() }, out);
         }
         if let Some(text) = books::kinds(summary) {
-            self.paragraph(&text, Style::new(), out);
+            self.options.paragraph(&text, Style::new(), out);
         }
         for note in &summary.notes {
-            self.paragraph(&format!("Note: {note}"), Style::new(), out);
+            self.options
+                .paragraph(&format!("Note: {note}"), Style::new(), out);
         }
     }
 
@@ -186,22 +213,6 @@ impl Table {
         push_line(out, &columns.head(HEAD));
         for line in lines {
             push_line(out, &columns.line(line));
-        }
-    }
-
-    /// Text, broken between words where there is a width.
-    fn paragraph(&self, text: &str, style: Style, out: &mut Vec<u8>) {
-        let text = escaped(text);
-        let lines = match self.options.width {
-            Some(width) => textwrap::wrap(&text, textwrap::Options::new(width).subsequent_indent("  ")),
-            None => vec![text],
-        };
-        for line in lines {
-            if self.options.colour && style != Style::new() {
-                push_line(out, &format!("{style}{line}{style:#}"));
-            } else {
-                push_line(out, &line);
-            }
         }
     }
 }
@@ -326,7 +337,7 @@ fn mostly(faults: &Faults) -> String {
 }
 
 /// `METHOD PATH`, with `?` for what was never seen, and paths in one line under another.
-fn named(method: &str, path: &str) -> String {
+pub(crate) fn named(method: &str, path: &str) -> String {
     let or_unseen = |text: &str| {
         if text.is_empty() {
             "?".to_owned()
@@ -346,7 +357,7 @@ fn status(request: &Request) -> String {
     }
 }
 
-fn push_line(out: &mut Vec<u8>, line: &str) {
+pub(crate) fn push_line(out: &mut Vec<u8>, line: &str) {
     out.extend_from_slice(line.as_bytes());
     out.push(b'\n');
 }
