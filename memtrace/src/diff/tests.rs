@@ -27,7 +27,9 @@ fn about(name: &str) -> About {
 
 fn gathered(requests: &[Request]) -> Gathering {
     let mut gathering = Gathering::default();
-    requests.iter().for_each(|request| gathering.push(request));
+    for request in requests {
+        gathering.push(request);
+    }
     gathering
 }
 
@@ -253,6 +255,7 @@ proptest! {
         width in prop::option::of(0..200_usize),
     ) {
         let text = written(Format::Table, width, &side("a.mtr", &before), &side("b.mtr", &after));
-        prop_assert!(!text.contains('\u{1b}'));
+        let is_escaped = !text.contains('\u{1b}');
+        prop_assert!(is_escaped);
     }
 }
