@@ -1,4 +1,4 @@
-//! Developers' commands: `cargo xtask bpf`, `cargo xtask test`, `cargo xtask bench`, `cargo xtask perfetto`.
+//! Developers' commands: `cargo xtask bpf`, `test`, `bench`, `fuzz` and `perfetto`.
 //!
 //! Owns the command line. Must not know how any of it is done.
 
@@ -16,6 +16,7 @@ mod apt;
 mod bench;
 mod bpf;
 mod command;
+mod fuzz;
 mod needs;
 mod perfetto;
 mod privilege;
@@ -56,6 +57,12 @@ enum Task {
         #[command(subcommand)]
         action: perfetto::Action,
     },
+    /// Search for recordings that memtrace cannot take, from where the last search ended.
+    Fuzz {
+        /// How many are tried by each target.
+        #[arg(long, default_value_t = 1_000_000)]
+        runs: u64,
+    },
     /// Everything that CI runs: format, clippy, tests and, as root, the root tests and the object's check.
     Test {
         /// Stop after format, clippy and the tests that need no privilege.
@@ -75,6 +82,7 @@ fn main() -> ExitCode {
             faults,
         } => bench::run(rounds, faults),
         Task::Perfetto { action } => perfetto::run(action),
+        Task::Fuzz { runs } => fuzz::run(runs),
         Task::Test { fast } => test::run(fast),
     };
     // A backtrace, which anyhow prints where RUST_BACKTRACE is set, says nothing about a failed command.

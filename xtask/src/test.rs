@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use crate::bpf::toolchain::{self, Toolchain};
 use crate::bpf::{self, Check};
 use crate::steps::{Outcome, Steps};
-use crate::{apt, command, needs, perfetto, privilege, workspace};
+use crate::{apt, command, fuzz, needs, perfetto, privilege, workspace};
 
 /// Says to the root tests, and through them to memtrace, which object to load in place of the embedded one.
 const OBJECT_VARIABLE: &str = "MEMTRACE_BPF_OBJECT";
@@ -60,6 +60,7 @@ pub(crate) fn run(fast: bool) -> Result<()> {
     if fast {
         return steps.finish();
     }
+    steps.run("fuzz", fuzz::step);
 
     match &root {
         Ok(()) => {

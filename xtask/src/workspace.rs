@@ -58,7 +58,14 @@ mod tests {
     #[test]
     fn unsafe_is_where_contributing_says() {
         let mut found = Vec::new();
-        for package in ["memtrace", "memtrace-common", "memtrace-ebpf", "tests", "xtask"] {
+        for package in [
+            "fuzz",
+            "memtrace",
+            "memtrace-common",
+            "memtrace-ebpf",
+            "tests",
+            "xtask",
+        ] {
             with_unsafe(&root().join(package), &mut found);
         }
         found.sort();
