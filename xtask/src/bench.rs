@@ -18,6 +18,7 @@ use serde::Deserialize;
 use crate::{command, workspace};
 
 mod markers;
+mod replay;
 mod served;
 
 use served::Served;
@@ -26,10 +27,12 @@ use served::Served;
 const CALLS: u32 = 1_000_000;
 
 /// A part that can be measured without the others.
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Only {
     /// How many slices a second become a Perfetto trace.
     Perfetto,
+    /// How long a recording is, and how fast it is read.
+    Replay,
 }
 
 /// What the storm says of itself.
@@ -47,28 +50,29 @@ struct Way {
     figures: Vec<f64>,
 }
 
-/// Measures one part.
-pub(crate) fn alone(only: Only) -> Result<()> {
-    let example = match only {
-        Only::Perfetto => "perfetto_speed",
-    };
-    println!("{}", machine());
-    command::stream(command::cargo().args([
-        "run",
-        "--quiet",
-        "--release",
-        "-p",
-        "memtrace",
-        "--example",
-        example,
-    ]))
-}
-
-/// Measures `rounds` turns of a storm of `faults` page faults, of a million system calls, of markers, and of servers.
-pub(crate) fn run(rounds: u32, faults: u64) -> Result<()> {
+/// Measures one part, or what tracing costs, in `rounds` turns with storms of so many page faults.
+pub(crate) fn run(only: Option<Only>, rounds: u32, faults: Option<u64>) -> Result<()> {
+    if only == Some(Only::Perfetto) {
+        return perfetto();
+    }
     command::stream(command::cargo().args(["build", "--release", "-p", "memtrace", "-p", "memtrace-tests"]))?;
     let bin = workspace::target_dir().join("release");
     let (memtrace, workload) = (bin.join("memtrace"), bin.join("memtrace-workload"));
+    match only {
+        Some(Only::Replay) => replay::run(&memtrace, &workload, rounds, faults.unwrap_or(5_000_000)),
+        _ => tracing(&memtrace, &workload, rounds, faults.unwrap_or(300_000)),
+    }
+}
+
+/// How many slices a second become a Perfetto trace.
+fn perfetto() -> Result<()> {
+    println!("{}", machine());
+    let run = ["run", "--quiet", "--release", "-p", "memtrace"];
+    command::stream(command::cargo().args(run).args(["--example", "perfetto_speed"]))
+}
+
+/// A storm of `faults` page faults, a million system calls, markers, and servers.
+fn tracing(memtrace: &Path, workload: &Path, rounds: u32, faults: u64) -> Result<()> {
     let perf = Command::new("perf")
         .arg("--version")
         .output()
@@ -88,37 +92,37 @@ pub(crate) fn run(rounds: u32, faults: u64) -> Result<()> {
         "plain, traced by memtrace",
         "a marker, traced by memtrace",
     ]);
-    let mut served = Served::start(&workload)?;
+    let mut served = Served::start(workload)?;
     for round in 1..=rounds {
         println!("round {round} of {rounds}");
-        storms[0].add(storm(&workload, faults, |_| Ok(None))?);
-        storms[1].add(storm(&workload, faults, |pid| {
-            memtrace_on(&memtrace, pid, &[]).map(Some)
+        storms[0].add(storm(workload, faults, |_| Ok(None))?);
+        storms[1].add(storm(workload, faults, |pid| {
+            memtrace_on(memtrace, pid, &[]).map(Some)
         })?);
-        storms[2].add(storm(&workload, faults, |pid| {
-            memtrace_on(&memtrace, pid, &["--fault-time"]).map(Some)
+        storms[2].add(storm(workload, faults, |pid| {
+            memtrace_on(memtrace, pid, &["--fault-time"]).map(Some)
         })?);
         let mut neighbour = Command::new("sleep")
             .arg("1000")
             .spawn()
             .context("cannot run `sleep`")?;
-        let mut watcher = memtrace_on(&memtrace, neighbour.id(), &[])?;
-        storms[3].add(storm(&workload, faults, |_| Ok(None))?);
+        let mut watcher = memtrace_on(memtrace, neighbour.id(), &[])?;
+        storms[3].add(storm(workload, faults, |_| Ok(None))?);
         calls[1].add(system_calls());
         watcher.stop()?;
         neighbour.kill()?;
         neighbour.wait()?;
         calls[0].add(system_calls());
         if perf {
-            storms[4].add(storm(&workload, faults, |pid| perf_on(pid).map(Some))?);
+            storms[4].add(storm(workload, faults, |pid| perf_on(pid).map(Some))?);
         }
         writes[0].add(markers::plain()?);
         writes[1].add(markers::marked()?);
-        let mut watcher = memtrace_on(&memtrace, std::process::id(), &[])?;
+        let mut watcher = memtrace_on(memtrace, std::process::id(), &[])?;
         writes[2].add(markers::plain()?);
         writes[3].add(markers::marked()?);
         watcher.stop()?;
-        served.turn(&memtrace)?;
+        served.turn(memtrace)?;
     }
     println!("\n{}", machine());
     println!("\na storm of {faults} page faults, nanoseconds a fault, {rounds} turns each:");
@@ -173,9 +177,16 @@ fn storm(workload: &Path, faults: u64, watch: impl FnOnce(u32) -> Result<Option<
 }
 
 fn memtrace_on(memtrace: &Path, pid: u32, options: &[&str]) -> Result<Watcher> {
-    let mut child = Command::new(memtrace)
-        .args(["--pid", &pid.to_string(), "--format", "json"])
-        .args(options)
+    watch(
+        Command::new(memtrace)
+            .args(["--pid", &pid.to_string(), "--format", "json"])
+            .args(options),
+    )
+}
+
+/// Starts memtrace, and returns once it traces.
+fn watch(memtrace: &mut Command) -> Result<Watcher> {
+    let mut child = memtrace
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()

@@ -41,16 +41,16 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
-    /// What tracing costs, as ratios to the untraced run. Run it as root, on a quiet machine.
+    /// What memtrace costs. Run it as root, on a quiet machine.
     Bench {
-        /// Measure this alone, which needs no root.
+        /// Measure this alone.
         only: Option<bench::Only>,
         /// How often each kind of run takes its turn.
         #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
         rounds: u32,
-        /// Page faults of one storm.
-        #[arg(long, default_value_t = 300_000)]
-        faults: u64,
+        /// Page faults of one storm; 300,000, or 5,000,000 of one that is recorded.
+        #[arg(long)]
+        faults: Option<u64>,
     },
     /// Perfetto's own trace processor and user interface, on a trace.
     Perfetto {
@@ -75,12 +75,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Task::Bpf { check: false } => bpf::rebuild(),
         Task::Bpf { check: true } => test::check_object(),
-        Task::Bench { only: Some(only), .. } => bench::alone(only),
-        Task::Bench {
-            only: None,
-            rounds,
-            faults,
-        } => bench::run(rounds, faults),
+        Task::Bench { only, rounds, faults } => bench::run(only, rounds, faults),
         Task::Perfetto { action } => perfetto::run(action),
         Task::Fuzz { runs } => fuzz::run(runs),
         Task::Test { fast } => test::run(fast),

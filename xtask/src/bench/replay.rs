@@ -1,0 +1,122 @@
+//! What a recording costs: its length, and the time and the memory that its report takes.
+//!
+//! Owns making one of a storm, and reading how many events it has by its blocks' heads.
+
+use std::{
+    fs::{self, File},
+    io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom},
+    path::Path,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::{machine, median, storm, watch};
+
+/// How often it is looked how much memory a report takes.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// Bytes of a block's head, and where in it are its magic bytes, the number of its events and of the bytes behind it:
+/// docs/RECORDING.md.
+const HEAD: usize = 160;
+const MAGIC: &[u8; 8] = b"\xf0mtblock";
+const EVENTS: usize = 12;
+const STORED: usize = 28;
+
+/// Records a storm of `faults` and makes its report `rounds` times.
+pub(super) fn run(memtrace: &Path, workload: &Path, rounds: u32, faults: u64) -> Result<()> {
+    let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let recording = folder.path().join("storm.mtr");
+    println!("recording a storm of {faults} page faults");
+    record(memtrace, workload, faults, &recording)?;
+    let bytes = fs::metadata(&recording)?.len();
+    let events = events(&recording)?;
+    let (mut rates, mut peaks) = (Vec::new(), Vec::new());
+    for round in 1..=rounds {
+        println!("round {round} of {rounds}");
+        let (took, peak) = report(memtrace, &recording)?;
+        rates.push(events as f64 / took.as_secs_f64() / 1e6);
+        peaks.push(peak as f64 / 1024.0);
+    }
+    let least = |figures: &[f64]| figures.iter().copied().fold(f64::INFINITY, f64::min);
+    let most = |figures: &[f64]| figures.iter().copied().fold(0.0, f64::max);
+    println!("\n{}", machine());
+    println!("\nthe recording of a storm of {faults} page faults, and {rounds} reports of it:");
+    println!("  events                      {events:>10}");
+    println!("  bytes                       {bytes:>10}");
+    println!(
+        "  bytes an event              {:>10.2}",
+        bytes as f64 / events as f64
+    );
+    println!(
+        "  million events a second     {:>10.2}  ({:.2} to {:.2})",
+        median(&rates),
+        least(&rates),
+        most(&rates)
+    );
+    println!("  peak memory, MiB            {:>10.1}", most(&peaks));
+    Ok(())
+}
+
+fn record(memtrace: &Path, workload: &Path, faults: u64, to: &Path) -> Result<()> {
+    storm(workload, faults, |pid| {
+        let mut record = Command::new(memtrace);
+        // The ring is large, so that nothing is lost however busy the machine is.
+        record
+            .args(["record", "--buffer", "256M", "--pid", &pid.to_string(), "-o"])
+            .arg(to);
+        watch(&mut record).map(Some)
+    })?;
+    Ok(())
+}
+
+/// How many events the blocks' heads count.
+fn events(recording: &Path) -> Result<u64> {
+    let mut file = BufReader::new(File::open(recording)?);
+    let word = |bytes: &[u8], at: usize| -> Result<u32> {
+        let bytes = bytes.get(at..at + 4).context("a word has four bytes")?;
+        Ok(u32::from_le_bytes(bytes.try_into()?))
+    };
+    let mut beginning = [0; 16];
+    file.read_exact(&mut beginning)?;
+    file.seek(SeekFrom::Current(i64::from(word(&beginning, 12)?) + 8))?;
+    let mut events = 0;
+    let mut head = [0; HEAD];
+    while !file.fill_buf()?.is_empty() {
+        file.read_exact(&mut head)?;
+        if !head.starts_with(MAGIC) {
+            bail!("{} is damaged", recording.display());
+        }
+        events += u64::from(word(&head, EVENTS)?);
+        file.seek(SeekFrom::Current(word(&head, STORED)?.into()))?;
+    }
+    Ok(events)
+}
+
+/// How long a report takes, and its `VmHWM` in KiB.
+fn report(memtrace: &Path, recording: &Path) -> Result<(Duration, u64)> {
+    let begin = Instant::now();
+    let mut child = Command::new(memtrace)
+        .arg("report")
+        .arg(recording)
+        .args(["--format", "json"])
+        .stdout(Stdio::null())
+        .spawn()
+        .context("cannot run memtrace")?;
+    let mut peak = 0;
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let now = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
+        peak = peak.max(now.unwrap_or(0));
+        std::thread::sleep(LOOK);
+    };
+    if !status.success() {
+        bail!("`memtrace report` failed ({status})");
+    }
+    Ok((begin.elapsed(), peak))
+}
