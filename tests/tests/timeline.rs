@@ -292,7 +292,7 @@ fn assert_tables(recording: &str, folder: &Path, report: &Report) {
     assert_eq!(requests.lines().count() - 1, report.requests.len());
     assert_eq!(
         faults.lines().count() - 1,
-        usize::try_from(report.summary.books.observed).unwrap()
+        usize::try_from(report.summary.books.observed).expect("a count")
     );
     let column = |text: &str, name: &str| {
         let header = text.lines().next().expect("a header");
