@@ -20,6 +20,7 @@ use crate::{
 mod any;
 mod crafted;
 mod damage;
+mod documented;
 mod fixtures;
 mod losses;
 mod whole;
