@@ -1,18 +1,23 @@
 //! What a recording costs: its length, and the time and the memory that its report takes.
 //!
-//! Owns making one of a storm, and reading how many events it has by its blocks' heads.
+//! Owns making recordings, of a storm and of a Node app, and reading how many events they have by their blocks' heads.
 
 use std::{
     fs::{self, File},
-    io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom},
+    io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _},
+    net::{Ipv4Addr, TcpStream},
     path::Path,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{machine, median, storm, watch};
+use super::{Watcher, machine, median, storm, watch};
+use crate::workspace;
+
+/// Requests that the Node app is recorded with.
+const REQUESTS: usize = 40;
 
 /// How often it is looked how much memory a report takes.
 const LOOK: Duration = Duration::from_millis(2);
@@ -24,14 +29,13 @@ const MAGIC: &[u8; 8] = b"\xf0mtblock";
 const EVENTS: usize = 12;
 const STORED: usize = 28;
 
-/// Records a storm of `faults` and makes its report `rounds` times.
+/// Records a storm of `faults` and makes its report `rounds` times; records the Node app where there is Node.
 pub(super) fn run(memtrace: &Path, workload: &Path, rounds: u32, faults: u64) -> Result<()> {
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
     let recording = folder.path().join("storm.mtr");
     println!("recording a storm of {faults} page faults");
     record(memtrace, workload, faults, &recording)?;
-    let bytes = fs::metadata(&recording)?.len();
-    let events = events(&recording)?;
+    let (events, bytes) = length(&recording)?;
     let (mut rates, mut peaks) = (Vec::new(), Vec::new());
     for round in 1..=rounds {
         println!("round {round} of {rounds}");
@@ -56,19 +60,80 @@ pub(super) fn run(memtrace: &Path, workload: &Path, rounds: u32, faults: u64) ->
         most(&rates)
     );
     println!("  peak memory, MiB            {:>10.1}", most(&peaks));
+    if which::which("node").is_ok() {
+        record_node(memtrace, &recording)?;
+        let (events, bytes) = length(&recording)?;
+        println!("\nthe recording of a Node app while it answers {REQUESTS} requests:");
+        println!("  events                      {events:>10}");
+        println!(
+            "  bytes an event              {:>10.2}",
+            bytes as f64 / events as f64
+        );
+    }
     Ok(())
 }
 
 fn record(memtrace: &Path, workload: &Path, faults: u64, to: &Path) -> Result<()> {
-    storm(workload, faults, |pid| {
-        let mut record = Command::new(memtrace);
-        // The ring is large, so that nothing is lost however busy the machine is.
-        record
-            .args(["record", "--buffer", "256M", "--pid", &pid.to_string(), "-o"])
-            .arg(to);
-        watch(&mut record).map(Some)
-    })?;
+    storm(workload, faults, |pid| recorder(memtrace, pid, to).map(Some))?;
     Ok(())
+}
+
+/// Records a process. The ring is large, so that nothing is lost however busy the machine is.
+fn recorder(memtrace: &Path, pid: u32, to: &Path) -> Result<Watcher> {
+    let mut record = Command::new(memtrace);
+    record.args(["record", "--buffer", "256M", "--pid", &pid.to_string(), "-o"]);
+    watch(record.arg(to))
+}
+
+/// Records the app in tests/apps/saju, asked one request at a time.
+fn record_node(memtrace: &Path, to: &Path) -> Result<()> {
+    let mut node = Command::new("node")
+        .arg(workspace::root().join("tests/apps/saju/server.js"))
+        .envs([("PORT", "0"), ("MOCK_PORT", "0"), ("MOCK_DELAY_MS", "5-20")])
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot run node")?;
+    let done = ask_node(memtrace, &mut node, to);
+    node.kill()?;
+    node.wait()?;
+    done
+}
+
+fn ask_node(memtrace: &Path, node: &mut Child, to: &Path) -> Result<()> {
+    const BIRTH: &str = r#"{"name":"Mina","birthDate":"2001-05-17","birthTime":"06:30"}"#;
+    let said = node.stdout.take().context("node has no standard output")?;
+    // Open until the end: it may say more.
+    let mut said = BufReader::new(said).lines();
+    let port = said.find_map(|line| {
+        let line = line.ok()?;
+        line.strip_prefix("saju on ")?
+            .rsplit(':')
+            .next()?
+            .parse::<u16>()
+            .ok()
+    });
+    let port = port.context("the Node app says no port")?;
+    let mut watcher = recorder(memtrace, node.id(), to)?;
+    for _ in 0..REQUESTS {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        let length = BIRTH.len();
+        write!(
+            stream,
+            "POST /saju HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+             Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{BIRTH}"
+        )?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer)?;
+        if !answer.starts_with(b"HTTP/1.1 200") {
+            bail!("the Node app does not answer");
+        }
+    }
+    watcher.stop()
+}
+
+/// How many events a recording has, and how many bytes.
+fn length(recording: &Path) -> Result<(u64, u64)> {
+    Ok((events(recording)?, fs::metadata(recording)?.len()))
 }
 
 /// How many events the blocks' heads count.
