@@ -195,7 +195,7 @@ fn assert_calls(rows: &[Vec<String>], report: &Report) {
 }
 
 #[test]
-#[ignore = "needs root, node"]
+#[ignore = "needs root, node and trace_processor"]
 fn all_that_the_report_has_is_in_the_trace() {
     for mode in [Mode::Threads, Mode::Loop] {
         let folder = tempfile::tempdir().expect("a folder");
@@ -206,7 +206,7 @@ fn all_that_the_report_has_is_in_the_trace() {
 }
 
 #[test]
-#[ignore = "needs root, node"]
+#[ignore = "needs root, node and trace_processor"]
 fn a_recordings_trace_is_the_live_runs_at_every_detail() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = |name: &str| folder.path().join(name).display().to_string();
@@ -319,7 +319,7 @@ fn assert_tables(recording: &str, folder: &Path, report: &Report) {
 }
 
 #[test]
-#[ignore = "needs root, node"]
+#[ignore = "needs root, node and trace_processor"]
 fn a_gap_is_drawn_where_it_is() {
     memtrace_tests::require_root();
     let folder = tempfile::tempdir().expect("a folder");
@@ -360,7 +360,7 @@ fn a_gap_is_drawn_where_it_is() {
 }
 
 #[test]
-#[ignore = "needs root, node"]
+#[ignore = "needs root, node and trace_processor"]
 fn the_demos_trace_can_be_opened() {
     memtrace_tests::require_root();
     let folder = tempfile::tempdir().expect("a folder");
