@@ -62,6 +62,9 @@ enum Task {
         /// How many are tried by each target.
         #[arg(long, default_value_t = 1_000_000)]
         runs: u64,
+        /// What `cargo xtask test` does instead: lints, and a short search that goes the same way each time.
+        #[arg(long, conflicts_with = "runs")]
+        short: bool,
     },
     /// Everything that CI runs: format, clippy, tests and, as root, the root tests and the object's check.
     Test {
@@ -77,7 +80,8 @@ fn main() -> ExitCode {
         Task::Bpf { check: true } => test::check_object(),
         Task::Bench { only, rounds, faults } => bench::run(only, rounds, faults),
         Task::Perfetto { action } => perfetto::run(action),
-        Task::Fuzz { runs } => fuzz::run(runs),
+        Task::Fuzz { short: true, .. } => fuzz::short(),
+        Task::Fuzz { runs, .. } => fuzz::run(runs),
         Task::Test { fast } => test::run(fast),
     };
     // A backtrace, which anyhow prints where RUST_BACKTRACE is set, says nothing about a failed command.
