@@ -5,7 +5,6 @@ use memtrace::{
     report::{
         Format,
         table::{TableOptions, WallClock},
-        view::View,
     },
     run::{Ending, Look, Run},
     timeline::Detail,
@@ -21,19 +20,20 @@ pub fn replay(recording: &[u8]) {
     };
     let preamble = reader.preamble().clone();
     let clocks = preamble.origin.clocks;
-    let look = Look {
-        format: [Format::Table, Format::Ndjson, Format::Json][recording.len() % 3],
-        view: View::default(),
-        table: TableOptions {
-            width: Some(100),
-            colour: true,
-            wall: WallClock {
-                offset_ns: i128::from(clocks.realtime) - i128::from(clocks.monotonic),
-                zone: jiff::tz::TimeZone::UTC,
-            },
+    let format = [Format::Table, Format::Ndjson, Format::Json][recording.len() % 3];
+    let table = TableOptions {
+        width: Some(100),
+        colour: true,
+        wall: WallClock {
+            offset_ns: i128::from(clocks.realtime) - i128::from(clocks.monotonic),
+            zone: jiff::tz::TimeZone::UTC,
         },
+    };
+    let look = Look {
+        report: Some((format, table)),
         timeline: recording.len().is_multiple_of(2).then_some(Detail::Faults),
         tables: recording.len() % 4 < 2,
+        ..Look::default()
     };
     let Ok(mut run) = Run::new(&preamble.asked, clocks, look, false) else {
         return;

@@ -9,9 +9,11 @@ use crate::{
     event::Event,
     ledger::{
         entry::{Request, Summary, Target},
+        journal::Posting,
         route::{Pattern, PatternError, Routing},
         spread::Routes,
     },
+    model::vma::Files,
     pipeline::{Config, Directive, Outcome, Pipeline},
     record::{Asked, Clocks},
     report::{
@@ -20,21 +22,20 @@ use crate::{
         view::{Only, OnlyError, View},
     },
     tables::{Bytes, Tables},
+    timed::{Completed, Timed},
     timeline::{Detail, Timeline},
 };
 
-/// How the report is to look.
-#[derive(Clone, Debug)]
+/// What is made of a run.
+#[derive(Clone, Debug, Default)]
 pub struct Look {
-    /// Table, lines or a document.
-    pub format: Format,
-    /// What is listed.
+    /// A report, in this format.
+    pub report: Option<(Format, TableOptions)>,
+    /// What it lists; its `only` is the run's own.
     pub view: View,
-    /// How a table is laid out.
-    pub table: TableOptions,
-    /// A timeline is drawn beside the report.
+    /// A timeline.
     pub timeline: Option<Detail>,
-    /// Tables of requests and faults are made beside it.
+    /// Tables of requests and faults.
     pub tables: bool,
 }
 
@@ -78,9 +79,9 @@ pub enum AskedError {
 /// A run on its way.
 pub struct Run {
     pipeline: Pipeline,
-    timeline: Option<Timeline>,
-    tables: Option<Tables>,
-    reporter: Reporter,
+    reporter: Option<Reporter>,
+    /// What is made of single events.
+    drawn: Option<Drawn>,
     routes: Routes,
     view: View,
     /// `--requests`, how many of those that were asked for have come, and how many came after the last of them.
@@ -89,10 +90,76 @@ pub struct Run {
     surplus: u64,
 }
 
+/// What is made of a run beside its report. Both want faults with their times, which are paired once.
+struct Drawn {
+    timed: Timed,
+    timeline: Option<Timeline>,
+    tables: Option<Tables>,
+}
+
+impl Drawn {
+    fn fault(timeline: &mut Option<Timeline>, tables: &mut Option<Tables>, fault: &Completed) {
+        if let Some(timeline) = timeline {
+            timeline.fault(fault);
+        }
+        if let Some(tables) = tables {
+            tables.fault(fault);
+        }
+    }
+
+    fn event(&mut self, event: &Event<'_>) {
+        let Self {
+            timed,
+            timeline,
+            tables,
+        } = self;
+        timed.event(event, |fault| Self::fault(timeline, tables, &fault));
+        if let Some(timeline) = timeline {
+            timeline.event(event);
+        }
+    }
+
+    fn posting(&mut self, posting: &Posting, files: &Files) {
+        let Self {
+            timed,
+            timeline,
+            tables,
+        } = self;
+        timed.posting(posting, files, |fault| Self::fault(timeline, tables, &fault));
+        if let Some(timeline) = timeline {
+            timeline.posting(posting);
+        }
+    }
+
+    /// No event comes any more.
+    fn settle(&mut self) {
+        let Self {
+            timed,
+            timeline,
+            tables,
+        } = self;
+        timed.finish(|fault| Self::fault(timeline, tables, &fault));
+    }
+
+    fn request(&mut self, request: &Request) {
+        if let Some(timeline) = &mut self.timeline {
+            timeline.request(request);
+        }
+        if let Some(tables) = &mut self.tables {
+            tables.request(request);
+        }
+    }
+}
+
 impl Run {
-    /// A run that was asked for like this.
+    /// A run that was asked for like this, and began then. Tells what may be kept of payload, if that is wanted.
     pub fn new(asked: &Asked, clocks: Clocks, look: Look, keeps_payload: bool) -> Result<Self, AskedError> {
         let routes: Result<Vec<Pattern>, _> = asked.route.iter().map(|text| text.parse()).collect();
+        let only: Result<Vec<Only>, _> = asked.only.iter().map(|text| text.parse()).collect();
+        let view = View {
+            only: only?,
+            ..look.view
+        };
         let config = Config {
             routing: Routing::new(routes?, asked.query),
             port: asked.port,
@@ -100,16 +167,21 @@ impl Run {
             keeps_payload,
         };
         let mut pipeline = Pipeline::new(config);
-        if look.timeline.is_some() || look.tables {
+        let drawn = (look.timeline.is_some() || look.tables).then(|| Drawn {
+            timed: Timed::new(asked.fault_time),
+            timeline: look.timeline.map(|detail| Timeline::new(clocks, detail)),
+            tables: look.tables.then(Tables::default),
+        });
+        if drawn.is_some() {
             pipeline.keep_journal();
         }
+        let report = |(format, table)| Reporter::new(format, view.clone(), table);
         Ok(Self {
             pipeline,
-            timeline: look.timeline.map(|detail| Timeline::new(clocks, asked, detail)),
-            tables: look.tables.then(|| Tables::new(asked.fault_time)),
+            reporter: look.report.map(report),
+            drawn,
             routes: Routes::new(),
-            view: look.view.clone(),
-            reporter: Reporter::new(look.format, look.view, look.table),
+            view,
             limit: asked.requests,
             selected: 0,
             surplus: 0,
@@ -119,45 +191,38 @@ impl Run {
     /// The next event.
     #[inline]
     pub fn feed(&mut self, event: Event<'_>) {
-        if let Some(timeline) = &mut self.timeline {
-            timeline.event(&event);
-        }
-        if let Some(tables) = &mut self.tables {
-            tables.event(&event);
+        if let Some(drawn) = &mut self.drawn {
+            drawn.event(&event);
         }
         self.pipeline.feed(event);
-        self.pass_on_postings();
+        self.draw_postings();
     }
 
     #[inline]
-    fn pass_on_postings(&mut self) {
-        if self.timeline.is_none() && self.tables.is_none() {
-            return;
-        }
-        let (postings, files) = self.pipeline.take_postings();
-        for posting in postings {
-            if let Some(timeline) = &mut self.timeline {
-                timeline.posting(&posting, files);
-            }
-            if let Some(tables) = &mut self.tables {
-                tables.posting(&posting, files);
+    fn draw_postings(&mut self) {
+        if let Some(drawn) = &mut self.drawn {
+            let (postings, files) = self.pipeline.take_postings();
+            for posting in postings {
+                drawn.posting(&posting, files);
             }
         }
     }
 
     /// What there is of the timeline since it was last asked.
     pub fn take_trace(&mut self) -> Vec<u8> {
-        self.timeline.as_mut().map_or_else(Vec::new, Timeline::take)
+        let timeline = self.drawn.as_mut().and_then(|drawn| drawn.timeline.as_mut());
+        timeline.map_or_else(Vec::new, Timeline::take)
     }
 
     /// What there is of the tables since it was last asked.
     pub fn take_tables(&mut self) -> Bytes {
-        self.tables.as_mut().map_or_else(Bytes::default, Tables::take)
+        let tables = self.drawn.as_mut().and_then(|drawn| drawn.tables.as_mut());
+        tables.map_or_else(Bytes::default, Tables::take)
     }
 
-    /// The stages, for what they know besides.
-    pub fn pipeline(&mut self) -> &mut Pipeline {
-        &mut self.pipeline
+    /// What may be kept of the last event's payload.
+    pub fn payload_to_keep(&self) -> &[u8] {
+        self.pipeline.payload_to_keep()
     }
 
     /// What the probes should be told.
@@ -172,10 +237,12 @@ impl Run {
 
     /// Appends what comes before all requests.
     pub fn open(&mut self, out: &mut Vec<u8>) {
-        self.reporter.open(out);
+        if let Some(reporter) = &mut self.reporter {
+            reporter.open(out);
+        }
     }
 
-    /// Appends the requests that ended since it was last asked. `and` sees each of those that are not surplus.
+    /// Appends the requests that ended since it was last asked. `and` sees each of those that were asked for.
     pub fn report(&mut self, out: &mut Vec<u8>, and: impl FnMut(&Request)) {
         let done = self.pipeline.take_done();
         self.list(&done, out, and);
@@ -186,29 +253,31 @@ impl Run {
             if self.view.selects(request) {
                 if self.limit == Some(self.selected) {
                     self.surplus += 1;
-                    if let Some(timeline) = &mut self.timeline {
+                    if let Some(timeline) = self.drawn.as_mut().and_then(|drawn| drawn.timeline.as_mut()) {
                         timeline.leave_out(request.id);
                     }
                     continue;
                 }
                 self.selected += 1;
                 self.routes.push(request);
+                and(request);
             }
-            self.reporter.request(request, out);
-            if let Some(timeline) = &mut self.timeline {
-                timeline.request(request);
+            if let Some(reporter) = &mut self.reporter {
+                reporter.request(request, out);
             }
-            if let Some(tables) = &mut self.tables {
-                tables.request(request);
+            if let Some(drawn) = &mut self.drawn {
+                drawn.request(request);
             }
-            and(request);
         }
     }
 
     /// Ends the run and appends the rest of the report.
     pub fn close(mut self, ending: Ending, out: &mut Vec<u8>, and: impl FnMut(&Request)) -> Closed {
         self.pipeline.settle();
-        self.pass_on_postings();
+        self.draw_postings();
+        if let Some(drawn) = &mut self.drawn {
+            drawn.settle();
+        }
         let pipeline = std::mem::replace(&mut self.pipeline, Pipeline::new(Config::default()));
         let outcome = pipeline.finish();
         self.list(&outcome.requests, out, and);
@@ -227,23 +296,19 @@ impl Run {
             ));
         }
         summary.notes.extend(self.routes.note());
+        let tables = self.take_tables();
         let routes = self.routes.finish();
-        self.reporter.close(&routes, &summary, out);
-        if let Some(tables) = &mut self.tables {
-            tables.finish();
+        if let Some(mut reporter) = self.reporter {
+            reporter.close(&routes, &summary, out);
         }
+        let timeline = self.drawn.and_then(|drawn| drawn.timeline);
         Closed {
-            tables: self.tables.as_mut().map_or_else(Bytes::default, Tables::take),
             summary,
             is_conclusive,
-            trace: self.timeline.map_or_else(Vec::new, Timeline::finish),
+            trace: timeline.map_or_else(Vec::new, Timeline::finish),
+            tables,
         }
     }
-}
-
-/// The `--only` of a run that was asked for like this.
-pub fn only(asked: &Asked) -> Result<Vec<Only>, OnlyError> {
-    asked.only.iter().map(|text| text.parse()).collect()
 }
 
 fn summary(outcome: Outcome, ending: Ending) -> Summary {

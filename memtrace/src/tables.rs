@@ -6,12 +6,7 @@
 use csv::{ByteRecord, Writer};
 use serde_json::Value as Json;
 
-use crate::{
-    event::Event,
-    ledger::{entry::Request, journal::Posting},
-    model::{counting::Outcome, vma::Files},
-    timed::{Completed, Timed},
-};
+use crate::{ledger::entry::Request, timed::Completed};
 
 /// The columns of the table of requests: where each is in the object of a JSON report, a dot for each step.
 pub const REQUEST_COLUMNS: [&str; 61] = [
@@ -97,15 +92,8 @@ pub const FAULT_COLUMNS: [&str; 13] = [
 
 /// The two tables, as they grow.
 pub struct Tables {
-    timed: Timed,
     requests: Writer<Vec<u8>>,
-    faults: Faults,
-    row: ByteRecord,
-}
-
-/// The table of faults.
-struct Faults {
-    writer: Writer<Vec<u8>>,
+    faults: Writer<Vec<u8>>,
     row: ByteRecord,
 }
 
@@ -118,43 +106,22 @@ pub struct Bytes {
     pub faults: Vec<u8>,
 }
 
-impl Tables {
-    /// Of a run whose faults are timed, or not.
-    pub fn new(times_faults: bool) -> Self {
+impl Default for Tables {
+    fn default() -> Self {
         let begin = |columns: &[&str]| {
             let mut writer = Writer::from_writer(Vec::new());
             put(&mut writer, &ByteRecord::from(columns.to_vec()));
             writer
         };
         Self {
-            timed: Timed::new(times_faults),
             requests: begin(&REQUEST_COLUMNS),
-            faults: Faults {
-                writer: begin(&FAULT_COLUMNS),
-                row: ByteRecord::new(),
-            },
+            faults: begin(&FAULT_COLUMNS),
             row: ByteRecord::new(),
         }
     }
+}
 
-    /// The next event, before the pipeline has it.
-    pub fn event(&mut self, event: &Event<'_>) {
-        let faults = &mut self.faults;
-        self.timed.event(event, |fault| faults.put(&fault));
-    }
-
-    /// What the ledger posted because of the event.
-    pub fn posting(&mut self, posting: &Posting, files: &Files) {
-        let faults = &mut self.faults;
-        self.timed.posting(posting, files, |fault| faults.put(&fault));
-    }
-
-    /// No event comes any more.
-    pub fn finish(&mut self) {
-        let faults = &mut self.faults;
-        self.timed.finish(|fault| faults.put(&fault));
-    }
-
+impl Tables {
     /// A request is reported.
     pub fn request(&mut self, request: &Request) {
         // Maps with keys that are strings, and numbers: nothing that JSON could not hold.
@@ -172,26 +139,12 @@ impl Tables {
         put(&mut self.requests, &self.row);
     }
 
-    /// What there is to write by now.
-    pub fn take(&mut self) -> Bytes {
-        Bytes {
-            requests: taken(&mut self.requests),
-            faults: taken(&mut self.faults.writer),
-        }
-    }
-}
-
-impl Faults {
     /// A fault has completed, and its time is known if it ever will be.
-    fn put(&mut self, fault: &Completed) {
+    pub fn fault(&mut self, fault: &Completed) {
         let taken = &fault.taken;
         let (request, unattributed) = match fault.whose() {
             Ok(id) => (id.to_string(), ""),
             Err(reason) => (String::new(), reason),
-        };
-        let kind = match fault.outcome {
-            Outcome::Major => "major",
-            Outcome::Minor | Outcome::Failed => "minor",
         };
         self.row.clear();
         for field in [
@@ -202,8 +155,8 @@ impl Faults {
             unattributed,
             fault.cause().name(),
             fault.region().name(),
-            kind,
-            if taken.kernel_mode { "kernel" } else { "user" },
+            fault.kind(),
+            fault.mode(),
             &format!("{:#x}", taken.address),
             &format!("{:#x}", taken.ip),
             fault.file.as_deref().unwrap_or_default(),
@@ -211,7 +164,15 @@ impl Faults {
         ] {
             self.row.push_field(field.as_bytes());
         }
-        put(&mut self.writer, &self.row);
+        put(&mut self.faults, &self.row);
+    }
+
+    /// What there is to write by now.
+    pub fn take(&mut self) -> Bytes {
+        Bytes {
+            requests: taken(&mut self.requests),
+            faults: taken(&mut self.faults),
+        }
     }
 }
 
@@ -233,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_row_has_what_the_report_has() {
-        let mut tables = Tables::new(false);
+        let mut tables = Tables::default();
         let mut request = sample::request(7, "GET", "/a,\"b\"", 60);
         request.frames = None;
         tables.request(&request);

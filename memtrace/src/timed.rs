@@ -45,6 +45,19 @@ impl Completed {
         self.taken.place.region()
     }
 
+    /// `minor` or `major`.
+    pub fn kind(&self) -> &'static str {
+        match self.outcome {
+            Outcome::Major => "major",
+            Outcome::Minor | Outcome::Failed => "minor",
+        }
+    }
+
+    /// The mode that it was taken in: `user` or `kernel`.
+    pub fn mode(&self) -> &'static str {
+        if self.taken.kernel_mode { "kernel" } else { "user" }
+    }
+
     /// The request that it is on, or why it is on none.
     pub fn whose(&self) -> Result<u64, &'static str> {
         match self.owner {
@@ -66,6 +79,8 @@ pub struct Timed {
     waiting: FxHashMap<Tid, Completed>,
     /// Times that came before their faults had completed.
     early: FxHashMap<Tid, (Nanos, u32)>,
+    /// A thread that is gone with the last event, which may have confirmed its last fault.
+    gone: Option<Tid>,
 }
 
 impl Timed {
@@ -86,6 +101,9 @@ impl Timed {
     }
 
     fn times(&mut self, event: &Event<'_>, mut out: impl FnMut(Completed)) {
+        if let Some(tid) = self.gone.take() {
+            self.leaves(tid, &mut out);
+        }
         match event {
             Event::Record(record) => {
                 let ended = record.ended_fault();
@@ -102,8 +120,10 @@ impl Timed {
                         }
                         self.last.insert(tid, at);
                     }
-                    Record::Exec(exec) if exec.old_tid != header.tid => self.leaves(Tid(exec.old_tid), out),
-                    Record::Free(_) => self.leaves(tid, out),
+                    Record::Exec(exec) if exec.old_tid != header.tid => {
+                        self.gone = Some(Tid(exec.old_tid));
+                    }
+                    Record::Free(_) => self.gone = Some(tid),
                     _ => {}
                 }
             }
@@ -164,13 +184,13 @@ impl Timed {
         }
     }
 
-    /// The thread is gone.
-    fn leaves(&mut self, tid: Tid, mut out: impl FnMut(Completed)) {
-        // Its last attempt is confirmed by what says that it is gone, and its time has been said before.
+    /// The thread is gone: nothing says any more how long its last fault took.
+    fn leaves(&mut self, tid: Tid, out: impl FnOnce(Completed)) {
+        self.last.remove(&tid);
+        self.early.remove(&tid);
         if let Some(fault) = self.waiting.remove(&tid) {
             out(fault);
         }
-        self.last.remove(&tid);
     }
 
     /// The run is over.

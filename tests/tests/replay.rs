@@ -364,7 +364,7 @@ fn a_report_that_cannot_be_written_says_so() {
     run.assert_status(3);
     run.assert(
         run.stderr
-            .starts_with("memtrace: cannot write the report: No space left on device"),
+            .starts_with("memtrace: cannot write the report to /dev/full: No space left on device"),
         "not for want of room",
     );
     let run = report(Path::new(FIXTURE), &["-o", "/no/such/folder/report"]);
@@ -385,6 +385,54 @@ fn a_reader_who_has_seen_enough_is_no_failure() {
         .args(program.get_args());
     let run = Running::start(&mut shell).finish();
     run.assert(run.stderr == "0\n", "it minds");
+}
+
+#[test]
+fn a_trace_is_whole_though_nobody_reads_the_report() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (whole, beside) = (path("whole"), path("beside"));
+    report(Path::new(FIXTURE), &["--perfetto", &whole]).assert_status(0);
+    let program = command(["report", FIXTURE, "--perfetto", &beside]);
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", r#"{ "$0" "$@"; echo $? >&2; } | true"#])
+        .arg(program.get_program())
+        .args(program.get_args());
+    let run = Running::start(&mut shell).finish();
+    run.assert(run.stderr == "0\n", "it minds");
+    let bytes = |path: &str| fs::read(path).expect("a trace");
+    assert!(bytes(&beside) == bytes(&whole), "another trace");
+}
+
+/// The second would take the first's place, and nobody would know.
+#[test]
+fn two_things_are_not_written_into_one_file() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (one, link, csv) = (path("one"), path("link"), path("tables"));
+    symlink("one", &link).expect("a link");
+    let table = path("tables/faults.csv");
+    for arguments in [
+        &["report", FIXTURE, "-o", &one, "--perfetto", &one][..],
+        &["report", FIXTURE, "-o", &one, "--perfetto", &link],
+        &["export", FIXTURE, "--csv", &csv, "--perfetto", &table],
+        &["--pid", "1", "-o", &link, "--perfetto", &one],
+        &["record", "--pid", "1", "-o", &one, "--perfetto", &one],
+    ] {
+        let last = arguments.last().expect("a file");
+        let refused = run(arguments);
+        let of_the_two = [last, arguments[3], &one].map(|path| format!("cannot write {path}"));
+        let first = refused.stderr.lines().next().unwrap_or_default();
+        refused.assert(
+            of_the_two.iter().any(|what| first.contains(what)) && first.contains("something else"),
+            "it does not say which",
+        );
+        refused.assert_status(2);
+    }
+    assert_eq!(names(folder.path()), ["link", "tables"]);
+    assert!(names(Path::new(&csv)).is_empty());
+    run(["report", FIXTURE, "-o", "/dev/null", "--perfetto", "/dev/null"]).assert_status(0);
 }
 
 /// What a terminal shows of a report that takes longer than a second: whoever writes the recording takes his time.

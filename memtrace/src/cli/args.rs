@@ -13,8 +13,10 @@ use crate::{
     record::Asked,
     report::{
         Format,
+        table::TableOptions,
         view::{Only, SortBy, View},
     },
+    run::Look,
     timeline::Detail,
 };
 
@@ -85,12 +87,9 @@ pub(super) struct LiveArgs {
     /// Time every fault; costs more.
     #[arg(long)]
     pub fault_time: bool,
-    /// Less on standard error.
-    #[arg(short, long, conflicts_with = "verbose")]
-    pub quiet: bool,
-    /// More on standard error; twice: the probes' own log too.
-    #[arg(short, long, action = clap::ArgAction::Count)]
-    pub verbose: u8,
+    /// How much is said beside it.
+    #[command(flatten)]
+    pub voice: Voice,
 }
 
 impl LiveArgs {
@@ -119,8 +118,7 @@ impl LiveArgs {
             },
             buffer: BUFFER,
             fault_time: true,
-            quiet: args.quiet,
-            verbose: args.verbose,
+            voice: args.voice,
         }
     }
 }
@@ -184,20 +182,30 @@ pub(super) struct ReportArgs {
 }
 
 impl ReportArgs {
-    /// How much of a timeline is drawn, if any.
-    pub(super) fn timeline(&self) -> Option<Detail> {
-        self.perfetto.is_some().then_some(self.perfetto_detail)
-    }
-
-    /// What is listed.
-    pub(super) fn view(&self) -> View {
-        View {
-            min_faults: self.min_faults,
-            sort: self.sort,
-            only: self.only.clone(),
-            ..View::default()
+    /// What is made of a run.
+    pub(super) fn look(&self, table: TableOptions) -> Look {
+        Look {
+            report: Some((self.format, table)),
+            view: View {
+                min_faults: self.min_faults,
+                sort: self.sort,
+                ..View::default()
+            },
+            timeline: self.perfetto.is_some().then_some(self.perfetto_detail),
+            tables: false,
         }
     }
+}
+
+/// How much is said on standard error.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub(super) struct Voice {
+    /// Less on standard error.
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// More on standard error; twice: the probes' own log too, where there are any.
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub verbose: u8,
 }
 
 /// `memtrace report F.mtr`
@@ -218,12 +226,9 @@ pub(super) struct ReplayArgs {
     /// List only the request with this number, as `id` has it in JSON; repeatable.
     #[arg(long, value_name = "ID")]
     pub id: Vec<u64>,
-    /// Less on standard error.
-    #[arg(short, long, conflicts_with = "verbose")]
-    pub quiet: bool,
-    /// More on standard error.
-    #[arg(short, long, action = clap::ArgAction::Count)]
-    pub verbose: u8,
+    /// How much is said beside it.
+    #[command(flatten)]
+    pub voice: Voice,
 }
 
 /// `memtrace export F.mtr`
@@ -242,12 +247,9 @@ pub(super) struct ExportArgs {
     /// requests.csv and faults.csv, in this folder.
     #[arg(long, value_name = "FOLDER")]
     pub csv: Option<PathBuf>,
-    /// Less on standard error.
-    #[arg(short, long, conflicts_with = "verbose")]
-    pub quiet: bool,
-    /// More on standard error.
-    #[arg(short, long, action = clap::ArgAction::Count)]
-    pub verbose: u8,
+    /// How much is said beside it.
+    #[command(flatten)]
+    pub voice: Voice,
 }
 
 /// `memtrace diff A.mtr B.mtr`
@@ -271,12 +273,9 @@ pub(super) struct DiffArgs {
     /// Compare only these, e.g. `'POST /saju'`, `'* /users/{id}'`; repeatable. The books still cover the process.
     #[arg(long, value_name = "METHOD PATTERN")]
     pub only: Vec<Only>,
-    /// Less on standard error.
-    #[arg(short, long, conflicts_with = "verbose")]
-    pub quiet: bool,
-    /// More on standard error.
-    #[arg(short, long, action = clap::ArgAction::Count)]
-    pub verbose: u8,
+    /// How much is said beside it.
+    #[command(flatten)]
+    pub voice: Voice,
 }
 
 /// `memtrace doctor [--pid PID]`
@@ -293,12 +292,9 @@ pub(super) struct DemoArgs {
     /// Also write a trace for the Perfetto UI (<https://ui.perfetto.dev>) to this file.
     #[arg(long, value_name = "FILE")]
     pub perfetto: Option<PathBuf>,
-    /// Less on standard error.
-    #[arg(short, long, conflicts_with = "verbose")]
-    pub quiet: bool,
-    /// More on standard error; twice: the probes' own log too.
-    #[arg(short, long, action = clap::ArgAction::Count)]
-    pub verbose: u8,
+    /// How much is said beside it.
+    #[command(flatten)]
+    pub voice: Voice,
 }
 
 /// The demo's web app.
@@ -426,7 +422,10 @@ mod tests {
             panic!("not a demo");
         };
         let demo = LiveArgs::for_demo(&args);
-        assert_eq!((demo.buffer, demo.verbose, demo.quiet), (live.buffer, 1, false));
+        assert_eq!(
+            (demo.buffer, demo.voice.verbose, demo.voice.quiet),
+            (live.buffer, 1, false)
+        );
     }
 
     #[test]

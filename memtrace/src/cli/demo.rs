@@ -21,9 +21,10 @@ use memtrace_common::Tgid;
 use super::{
     args::{DemoAppArgs, DemoArgs, LiveArgs},
     failure::Failure,
+    live::{Stop, Tracing},
     output::Output,
     remedy,
-    run::{Stop, Tracing, exit_status, written},
+    run::{exit_status, written},
     signals::Signals,
     target::Target,
     terminal,
@@ -94,9 +95,9 @@ pub(super) async fn demo(args: &DemoArgs) -> Result<ExitCode, Failure> {
     );
     let mut output = over.output;
     output.send(format!("\n{told}\n{}", what_next(&program())).into_bytes());
-    written(output, None, &mut signals).await?;
+    written(output, "the report", None, &mut signals).await?;
     if let Some(trace) = over.trace {
-        written(trace, args.perfetto.clone(), &mut signals).await?;
+        written(trace, "the trace", args.perfetto.as_deref(), &mut signals).await?;
     }
     match why {
         Stop::Over(Err(why)) => Err(Failure::inconclusive(

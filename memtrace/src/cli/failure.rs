@@ -2,7 +2,7 @@
 //!
 //! Owns the shape of errors on standard error and the exit statuses. Must not know what can fail.
 
-use std::{fmt, io::Write as _, process::ExitCode};
+use std::{fmt, io::Write as _, path::Path, process::ExitCode};
 
 /// Exit statuses, as CONTRACT has them.
 pub(super) const FAILED: u8 = 2;
@@ -39,6 +39,25 @@ impl Failure {
             status: INCONCLUSIVE,
             ..Self::new(what, why, hint)
         }
+    }
+
+    /// A file that is to be made cannot be opened.
+    pub(super) fn cannot_create(path: &Path, why: impl fmt::Display) -> Self {
+        Self::new(
+            format!("cannot write {}", path.display()),
+            why,
+            "name a file in a folder that is there and can be written to",
+        )
+    }
+
+    /// It could be opened, and then not be written. Status 3.
+    pub(super) fn not_written(what: &str, path: Option<&Path>, why: impl fmt::Display) -> Self {
+        let where_to = path.map_or("standard output".to_owned(), |p| p.display().to_string());
+        Self::inconclusive(
+            format!("cannot write {what} to {where_to}"),
+            why,
+            "make room or name another file; nothing was left behind",
+        )
     }
 
     /// What to do.

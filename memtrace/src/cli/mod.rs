@@ -9,6 +9,8 @@ mod doctor;
 mod export;
 mod failure;
 mod held;
+mod live;
+mod made;
 mod output;
 mod recording;
 mod remedy;
@@ -25,7 +27,7 @@ use clap::{Parser as _, error::ErrorKind};
 use tracing_subscriber::EnvFilter;
 
 use self::{
-    args::{Cli, Verb},
+    args::{Cli, Verb, Voice},
     failure::Failure,
 };
 
@@ -35,18 +37,18 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    let (quiet, verbose) = match &cli.command {
+    let voice = match &cli.command {
         Some(Verb::Hold(args)) => return held::hold(args),
         Some(Verb::DemoApp(args)) => return demo::app(args),
-        Some(Verb::Demo(args)) => (args.quiet, args.verbose),
-        Some(Verb::Record(args)) => (args.quiet, args.verbose),
-        Some(Verb::Report(args)) => (args.quiet, args.verbose),
-        Some(Verb::Export(args)) => (args.quiet, args.verbose),
-        Some(Verb::Diff(args)) => (args.quiet, args.verbose),
-        Some(Verb::Doctor(_)) => (false, 0),
-        None => (cli.live.quiet, cli.live.verbose),
+        Some(Verb::Demo(args)) => args.voice,
+        Some(Verb::Record(args)) => args.voice,
+        Some(Verb::Report(args)) => args.voice,
+        Some(Verb::Export(args)) => args.voice,
+        Some(Verb::Diff(args)) => args.voice,
+        Some(Verb::Doctor(_)) => Voice::default(),
+        None => cli.live.voice,
     };
-    log_to_stderr(quiet, verbose);
+    log_to_stderr(voice);
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(why) => {
@@ -86,8 +88,8 @@ fn usage(error: &clap::Error) -> ExitCode {
     Failure::new("usage", why, "`memtrace --help` lists targets and options").report()
 }
 
-fn log_to_stderr(quiet: bool, verbose: u8) {
-    let filter = EnvFilter::try_from_env("MEMTRACE_LOG").unwrap_or_else(|_| filter(quiet, verbose));
+fn log_to_stderr(voice: Voice) {
+    let filter = EnvFilter::try_from_env("MEMTRACE_LOG").unwrap_or_else(|_| filter(voice));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -98,7 +100,7 @@ fn log_to_stderr(quiet: bool, verbose: u8) {
 
 /// What is logged. `memtrace` stands for the probes' own log too, which is `memtrace_ebpf`; what the libraries have to
 /// say below a warning is for their authors.
-fn filter(quiet: bool, verbose: u8) -> EnvFilter {
+fn filter(Voice { quiet, verbose }: Voice) -> EnvFilter {
     EnvFilter::new(match (quiet, verbose) {
         (true, _) => "error",
         (false, 0) => "warn",
@@ -117,7 +119,7 @@ mod tests {
     fn verbose_is_about_memtrace_and_not_its_libraries() {
         let logged = |quiet, verbose| {
             let subscriber = tracing_subscriber::fmt()
-                .with_env_filter(filter(quiet, verbose))
+                .with_env_filter(filter(Voice { quiet, verbose }))
                 .finish();
             with_default(subscriber, || {
                 [

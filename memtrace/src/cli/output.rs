@@ -55,13 +55,7 @@ impl Output {
     pub(super) fn open(path: Option<&Path>) -> Result<Self, Failure> {
         let sink = match path {
             None => Sink::stdout(),
-            Some(path) => Sink::create(path).map_err(|why| {
-                Failure::new(
-                    format!("cannot write {}", path.display()),
-                    why,
-                    "name a file in a folder that is there and can be written to",
-                )
-            })?,
+            Some(path) => Sink::create(path).map_err(|why| Failure::cannot_create(path, why))?,
         };
         let is_stream = sink.is_stream();
         let (queue, chunks) = sync_channel(QUEUE);

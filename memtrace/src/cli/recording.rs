@@ -68,13 +68,7 @@ impl Drop for NewFile {
 impl Recording {
     /// Opens the file. What it has stays there until it is certain that there is a run.
     pub(super) fn open(path: &Path) -> Result<Self, Failure> {
-        let fail = |why: io::Error| {
-            Failure::new(
-                format!("cannot write {}", path.display()),
-                why,
-                "name a file in a folder that is there and can be written to",
-            )
-        };
+        let fail = |why: io::Error| Failure::cannot_create(path, why);
         let is_new = !path.exists();
         let mut options = File::options();
         let file = options

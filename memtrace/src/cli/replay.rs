@@ -15,15 +15,18 @@ use std::{
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use memtrace_common::Nanos;
 
-use super::{args::ReplayArgs, failure::Failure, run::exit_status, sink::Sink, terminal};
+use super::{
+    args::{ReplayArgs, Voice},
+    failure::{Failure, INCONCLUSIVE},
+    made::Made,
+    sink, terminal,
+};
 use crate::{
-    event::Event,
     record::{
-        Asked,
+        Asked, Preamble,
         read::{Block, Losses, Malformed, ReadError, Reader},
     },
-    report::view::View,
-    run::{Ending, Look, Run, only},
+    run::{Closed, Ending, Look, Run},
 };
 
 /// Blocks that are read ahead, a few MiB each: enough for one thread to read while the other tells.
@@ -35,68 +38,54 @@ const MALFORMED_MAX: usize = 1024;
 
 /// Runs `memtrace report`.
 pub(super) fn report(args: &ReplayArgs) -> Result<ExitCode, Failure> {
-    let recording = Recorded::open(&args.recording)?.with_progress(!args.quiet);
-    let mut sink = match &args.report.output {
-        None => {
-            recording.refuse_standard_output()?;
-            Sink::stdout()
-        }
-        Some(path) => recording.create(path)?,
-    };
-    let trace = args.report.perfetto.as_deref();
-    let trace = trace.map(|path| recording.create(path)).transpose()?;
-    let preamble = recording.reader.preamble().clone();
-    let asked = asked(args, &preamble.asked)?;
-    let began = preamble.began();
-    let view = View {
-        since: args.since.map(|time| after(began, time)),
-        until: args.until.map(|time| after(began, time)),
-        ids: args.id.clone(),
-        only: only(&asked).map_err(|why| damaged(&args.recording, why))?,
-        ..args.report.view()
-    };
-    let look = Look {
-        format: args.report.format,
-        view,
-        table: terminal::table_options(args.report.output.is_some(), preamble.origin.clocks),
-        timeline: args.report.timeline(),
-        tables: false,
-    };
-    let mut run =
-        Run::new(&asked, preamble.origin.clocks, look, false).map_err(|why| damaged(&args.recording, why))?;
+    let (output, drawing) = (args.report.output.as_deref(), args.report.perfetto.as_deref());
+    sink::apart(&[output, drawing])?;
+    let recording = Recorded::open(&args.recording, args.voice)?;
+    let mut report = recording.make("the report", output)?;
+    let trace = drawing.map(|path| recording.make("the trace", Some(path)));
+    let mut trace = trace.transpose()?;
+    let asked = asked(args, &recording.preamble().asked)?;
+    let began = recording.preamble().began();
+    let clocks = recording.preamble().origin.clocks;
+    let mut look = args
+        .report
+        .look(terminal::table_options(output.is_some(), clocks));
+    look.view.since = args.since.map(|time| after(began, time));
+    look.view.until = args.until.map(|time| after(began, time));
+    look.view.ids.clone_from(&args.id);
+    let mut run = recording.run(&asked, look)?;
     let mut bytes = Vec::new();
     run.open(&mut bytes);
-    let mut is_read = true;
-    let replayed = recording.replay(&mut run, Run::feed, |run| {
-        // Nothing is lost: it is all in the recording.
-        drop(run.take_directives());
+    let (run, ending) = recording.tell(run, |run| {
         run.report(&mut bytes, |_| {});
-        is_read = is_read && is_taken(&mut sink, &mut bytes)?;
-        Ok(is_read)
+        report.write(&mut bytes)?;
+        if let Some(trace) = &mut trace {
+            trace.write(&mut run.take_trace())?;
+        }
+        Ok(report.has_reader() || trace.is_some())
     })?;
-    let ending = Ending {
-        command_status: replayed.command_status,
-        kernel: preamble.origin.kernel,
-        is_incomplete: !replayed.notes.is_empty(),
-        notes: replayed.notes,
-    };
     let mut closed = run.close(ending, &mut bytes, |_| {});
-    if is_read && is_taken(&mut sink, &mut bytes)? {
-        sink.complete().map_err(not_written)?;
-    }
+    report.write(&mut bytes)?;
+    report.complete()?;
     if let Some(mut trace) = trace {
-        trace.write(&closed.trace).map_err(not_written)?;
-        trace.complete().map_err(not_written)?;
+        trace.write(&mut closed.trace)?;
+        trace.complete()?;
     }
-    // COMMAND's own status was for those who ran it.
-    closed.summary.command_status = None;
-    Ok(exit_status(&closed))
+    Ok(told_status(&closed))
+}
+
+/// What memtrace exits with after a recording has been told. COMMAND's own status was for those who ran it.
+pub(super) fn told_status(closed: &Closed) -> ExitCode {
+    if closed.is_conclusive {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(INCONCLUSIVE)
+    }
 }
 
 /// What shapes the report: what the run was asked for, unless something else is asked for now.
 fn asked(args: &ReplayArgs, of_run: &Asked) -> Result<Asked, Failure> {
     let report = &args.report;
-    let mut asked = of_run.clone();
     if report.query && !of_run.query {
         return Err(Failure::new(
             "--query",
@@ -104,17 +93,10 @@ fn asked(args: &ReplayArgs, of_run: &Asked) -> Result<Asked, Failure> {
             "they are kept where `memtrace record` is given --query",
         ));
     }
-    if !report.route.is_empty() {
-        asked.route = report.route.iter().map(ToString::to_string).collect();
-    }
-    let only: Vec<String> = report.only.iter().map(ToString::to_string).collect();
-    let other = !only.is_empty() && only != asked.only;
-    if other || args.since.is_some() || args.until.is_some() || !args.id.is_empty() {
-        // It counted the requests that were asked for then.
+    let mut asked = of_run.otherwise(&report.route, &report.only);
+    if args.since.is_some() || args.until.is_some() || !args.id.is_empty() {
+        // These narrow what was counted, too.
         asked.requests = None;
-    }
-    if other {
-        asked.only = only;
     }
     Ok(asked)
 }
@@ -133,18 +115,11 @@ pub(super) struct Recorded<'a> {
     path: &'a Path,
     found: Metadata,
     shows_progress: bool,
-    pub(super) reader: Reader<File>,
-}
-
-/// What the recording says beside its events.
-pub(super) struct Replayed {
-    pub(super) command_status: Option<i32>,
-    /// What was not there, a sentence each.
-    pub(super) notes: Vec<String>,
+    reader: Reader<File>,
 }
 
 impl<'a> Recorded<'a> {
-    pub(super) fn open(path: &'a Path) -> Result<Self, Failure> {
+    pub(super) fn open(path: &'a Path, voice: Voice) -> Result<Self, Failure> {
         let fail = |why: ReadError| {
             let hint = match &why {
                 ReadError::Io(_) | ReadError::NotARecording => {
@@ -164,43 +139,30 @@ impl<'a> Recorded<'a> {
         Ok(Self {
             path,
             found,
-            shows_progress: true,
+            shows_progress: !voice.quiet,
             reader,
         })
     }
 
-    /// Whether a person is shown how far it is.
-    pub(super) fn with_progress(self, shows_progress: bool) -> Self {
-        Self {
-            shows_progress,
-            ..self
+    /// What it is of.
+    pub(super) fn preamble(&self) -> &Preamble {
+        self.reader.preamble()
+    }
+
+    /// Opens what is made of it, a file or standard output: that must not be the recording itself.
+    pub(super) fn make(&self, what: &'static str, path: Option<&Path>) -> Result<Made, Failure> {
+        self.refuse(path)?;
+        Made::open(what, path)
+    }
+
+    /// Refuses to write onto the recording, also by standard output: `>> RECORDING`.
+    pub(super) fn refuse(&self, output: Option<&Path>) -> Result<(), Failure> {
+        if let Some(path) = output {
+            return self.refuse_itself(path.metadata(), &path.display().to_string());
         }
-    }
-
-    /// Opens what is made of the recording, which must not be the recording itself.
-    pub(super) fn create(&self, output: &Path) -> Result<Sink, Failure> {
-        self.refuse(output)?;
-        Sink::create(output).map_err(|why| {
-            Failure::new(
-                format!("cannot write {}", output.display()),
-                why,
-                "name a file in a folder that is there and can be written to",
-            )
-        })
-    }
-
-    /// Refuses to write onto the recording.
-    pub(super) fn refuse(&self, output: &Path) -> Result<(), Failure> {
-        self.refuse_itself(output.metadata(), &output.display().to_string())
-    }
-
-    /// Refuses to write onto the recording by standard output: `>> RECORDING`.
-    pub(super) fn refuse_standard_output(&self) -> Result<(), Failure> {
         let stdout = std::io::stdout().as_fd().try_clone_to_owned();
-        self.refuse_itself(
-            stdout.and_then(|stdout| File::from(stdout).metadata()),
-            "standard output",
-        )
+        let there = stdout.and_then(|stdout| File::from(stdout).metadata());
+        self.refuse_itself(there, "standard output")
     }
 
     fn refuse_itself(&self, there: std::io::Result<Metadata>, what: &str) -> Result<(), Failure> {
@@ -215,19 +177,31 @@ impl<'a> Recorded<'a> {
         Ok(())
     }
 
-    /// Hands on all events, and says after each block that it is over. Ends early where that returns `false`.
-    pub(super) fn replay<T>(
+    /// The run that it is of, asked for like this.
+    pub(super) fn run(&self, asked: &Asked, look: Look) -> Result<Run, Failure> {
+        let clocks = self.preamble().origin.clocks;
+        Run::new(asked, clocks, look, false).map_err(|why| {
+            Failure::new(
+                format!("cannot read {}", self.path.display()),
+                why,
+                "its beginning is damaged; record again",
+            )
+        })
+    }
+
+    /// Tells the run all events, and lets its report go on `between` blocks. Ends early where that returns `false`.
+    pub(super) fn tell(
         self,
-        to: &mut T,
-        mut sink: impl FnMut(&mut T, Event<'_>),
-        mut between: impl FnMut(&mut T) -> Result<bool, Failure>,
-    ) -> Result<Replayed, Failure> {
+        mut run: Run,
+        mut between: impl FnMut(&mut Run) -> Result<bool, Failure>,
+    ) -> Result<(Run, Ending), Failure> {
         let Self {
             path,
             found,
             shows_progress,
             mut reader,
         } = self;
+        let kernel = reader.preamble().origin.kernel.clone();
         let mut progress = Progress::of(&found, shows_progress);
         let mut losses = Losses::default();
         let mut malformed: Vec<Malformed> = Vec::new();
@@ -250,12 +224,14 @@ impl<'a> Recorded<'a> {
             });
             let mut result = Ok(());
             for (block, position) in ahead {
-                if let Err(fault) = block.events(&mut losses, |event| sink(to, event))
+                if let Err(fault) = block.events(&mut losses, |event| run.feed(event))
                     && malformed.len() < MALFORMED_MAX
                 {
                     malformed.push(fault);
                 }
-                match progress.aside(|| between(to)) {
+                // There are no probes to tell.
+                drop(run.take_directives());
+                match progress.aside(|| between(&mut run)) {
                     Ok(true) => progress.at(position),
                     Ok(false) => break,
                     Err(failure) => {
@@ -283,12 +259,15 @@ impl<'a> Recorded<'a> {
         }
         let (lost, gap) = reader.damage().lost();
         if let Some(event) = losses.found(lost, gap) {
-            sink(to, event);
+            run.feed(event);
         }
-        Ok(Replayed {
+        let ending = Ending {
             command_status: reader.end().command_status,
+            kernel,
             notes: reader.damage().notes(),
-        })
+            is_incomplete: !reader.damage().is_none(),
+        };
+        Ok((run, ending))
     }
 }
 
@@ -343,31 +322,4 @@ impl Progress {
             bar.finish_and_clear();
         }
     }
-}
-
-/// Writes what there is. `false`: whoever reads has gone.
-pub(super) fn is_taken(sink: &mut Sink, bytes: &mut Vec<u8>) -> Result<bool, Failure> {
-    let written = sink.write(bytes);
-    bytes.clear();
-    match written {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(not_written(error)),
-    }
-}
-
-pub(super) fn not_written(why: std::io::Error) -> Failure {
-    Failure::inconclusive(
-        "cannot write the report",
-        why,
-        "make room or name another file with -o; nothing was left behind",
-    )
-}
-
-pub(super) fn damaged(path: &Path, why: impl std::fmt::Display) -> Failure {
-    Failure::new(
-        format!("cannot read {}", path.display()),
-        why,
-        "its beginning is damaged; record again",
-    )
 }

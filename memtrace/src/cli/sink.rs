@@ -3,6 +3,8 @@
 //! Owns opening, naming and taking back. Must not know threads, nor what is written.
 
 use std::{
+    collections::HashSet,
+    ffi::OsString,
     fs::{File, Metadata},
     io::{self, Write as _},
     os::{
@@ -17,6 +19,8 @@ use rustix::{
     io::Errno,
 };
 use tempfile::{Builder, NamedTempFile};
+
+use super::failure::Failure;
 
 /// As many links as the kernel follows.
 const LINKS_MAX: usize = 40;
@@ -95,6 +99,34 @@ impl Sink {
     }
 }
 
+/// Refuses to have two things written into one file. What is no file can take any number of them.
+pub(super) fn apart(paths: &[Option<&Path>]) -> Result<(), Failure> {
+    let mut places = HashSet::new();
+    for path in paths.iter().flatten() {
+        if place(path).is_ok_and(|place| place.is_some_and(|place| !places.insert(place))) {
+            return Err(Failure::new(
+                format!("cannot write {}", path.display()),
+                "something else is to be written there, too",
+                "name another file for one of them",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The folder's device and inode, and the name in it; or none, where that is no file and will not be one.
+fn place(path: &Path) -> io::Result<Option<(u64, u64, OsString)>> {
+    let Place::Path(path) = resolved(path)? else {
+        return Ok(None);
+    };
+    if path.metadata().is_ok_and(|found| !found.is_file()) {
+        return Ok(None);
+    }
+    let folder = folder(&path).metadata()?;
+    let name = path.file_name().unwrap_or_default().to_owned();
+    Ok(Some((folder.dev(), folder.ino(), name)))
+}
+
 enum Place {
     /// Not a link; there may be nothing there.
     Path(PathBuf),
@@ -161,7 +193,7 @@ fn give_name(file: &File, path: &Path) -> io::Result<()> {
 
 /// A hidden file beside `path`, which goes if nothing comes of it.
 fn beside<T>(path: &Path, make: impl FnOnce(&Builder<'_, '_>) -> io::Result<T>) -> io::Result<T> {
-    let mut prefix = std::ffi::OsString::from(".");
+    let mut prefix = OsString::from(".");
     prefix.push(path.file_name().unwrap_or_default());
     prefix.push(".");
     make(

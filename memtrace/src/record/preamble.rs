@@ -47,6 +47,30 @@ pub struct Asked {
     pub query: bool,
 }
 
+impl Asked {
+    /// The same with other routes, and with other requests alone, where any are given. `--requests` counted those that
+    /// were asked for then.
+    #[must_use]
+    pub fn otherwise(&self, route: &[impl ToString], only: &[impl ToString]) -> Self {
+        let texts = |given: &[String], own: &[String]| {
+            if given.is_empty() {
+                own.to_vec()
+            } else {
+                given.to_vec()
+            }
+        };
+        let route: Vec<String> = route.iter().map(ToString::to_string).collect();
+        let only: Vec<String> = only.iter().map(ToString::to_string).collect();
+        let only = texts(&only, &self.only);
+        Self {
+            requests: self.requests.filter(|_| only == self.only),
+            route: texts(&route, &self.route),
+            only,
+            ..self.clone()
+        }
+    }
+}
+
 /// Where and by what a recording was made.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {

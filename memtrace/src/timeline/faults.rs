@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 
 use super::{Detail, Draw};
 use crate::{
-    model::{cause::Cause, counting::Outcome, vma::Region},
+    model::{cause::Cause, vma::Region},
     perfetto::{Arg, Event as Slice},
     timed::Completed,
 };
@@ -42,23 +42,23 @@ impl Faults {
     }
 
     /// A fault has completed, and its time is known if it ever will be.
-    pub(super) fn draw(&mut self, fault: Completed, draw: &mut Draw<'_>) {
+    pub(super) fn completed(&mut self, fault: &Completed, draw: &mut Draw) {
         match self.detail {
-            Detail::Faults => self.draw_one(&fault, draw),
+            Detail::Faults => self.draw_one(fault, draw),
             Detail::Runs => self.go_on(fault, draw),
             Detail::Requests => {}
         }
     }
 
     /// The thread turns to other work, or is gone: what belongs together ends.
-    pub(super) fn turned(&mut self, tid: Tid, draw: &mut Draw<'_>) {
+    pub(super) fn turned(&mut self, tid: Tid, draw: &mut Draw) {
         if let Some(run) = self.runs.remove(&tid) {
             self.draw_run(&run, draw);
         }
     }
 
     /// The run is over.
-    pub(super) fn finish(&mut self, draw: &mut Draw<'_>) {
+    pub(super) fn finish(&mut self, draw: &mut Draw) {
         let mut left: Vec<Tid> = self.runs.keys().copied().collect();
         left.sort_unstable_by_key(|tid| tid.0);
         for tid in left {
@@ -66,19 +66,19 @@ impl Faults {
         }
     }
 
-    fn go_on(&mut self, fault: Completed, draw: &mut Draw<'_>) {
+    fn go_on(&mut self, fault: &Completed, draw: &mut Draw) {
         let tid = fault.taken.tid;
         let took = fault.took.map(u64::from);
         let until = Nanos(fault.taken.at.0.saturating_add(took.unwrap_or(0)));
         match self.runs.get_mut(&tid) {
-            Some(run) if goes_with(&run.first, &fault) && fault.taken.at.since(run.until) <= RUN_GAP => {
+            Some(run) if goes_with(&run.first, fault) && fault.taken.at.since(run.until) <= RUN_GAP => {
                 run.count += 1;
                 run.until = run.until.max(until);
                 run.ns = run.ns.zip(took).map(|(sum, ns)| sum + ns);
             }
             _ => {
                 let run = Run {
-                    first: fault,
+                    first: fault.clone(),
                     count: 1,
                     until,
                     ns: took,
@@ -90,7 +90,7 @@ impl Faults {
         }
     }
 
-    fn draw_one(&self, fault: &Completed, draw: &mut Draw<'_>) {
+    fn draw_one(&self, fault: &Completed, draw: &mut Draw) {
         let taken = &fault.taken;
         let [mode, kind, whose] = arguments(fault);
         let arguments = [
@@ -108,14 +108,14 @@ impl Faults {
             args: arguments.get(..known).unwrap_or_default(),
             ..Slice::default()
         };
-        let track = draw.tracks.thread(fault.tgid, taken.tid, draw.writer);
+        let track = draw.thread(fault.tgid, taken.tid);
         match fault.took {
             Some(ns) => draw.writer.slice(track, taken.at.0, ns.into(), &slice),
             None => draw.writer.instant(track, taken.at.0, &slice),
         }
     }
 
-    fn draw_run(&self, run: &Run, draw: &mut Draw<'_>) {
+    fn draw_run(&self, run: &Run, draw: &mut Draw) {
         let first = &run.first;
         let mut all = vec![Arg::uint("count", run.count)];
         all.extend(run.ns.map(|ns| Arg::uint("fault_ns", ns)));
@@ -127,7 +127,7 @@ impl Faults {
             args: &all,
             ..Slice::default()
         };
-        let track = draw.tracks.thread(first.tgid, first.taken.tid, draw.writer);
+        let track = draw.thread(first.tgid, first.taken.tid);
         let began = first.taken.at;
         draw.writer
             .slice(track, began.0, run.until.since(began).0, &slice);
@@ -156,14 +156,13 @@ fn goes_with(first: &Completed, next: &Completed) -> bool {
 }
 
 fn arguments(fault: &Completed) -> [Arg<'static>; 3] {
-    let mode = if fault.taken.kernel_mode { "kernel" } else { "user" };
-    let kind = match fault.outcome {
-        Outcome::Major => "major",
-        Outcome::Minor | Outcome::Failed => "minor",
-    };
     let whose = match fault.whose() {
         Ok(id) => Arg::uint("request", id),
         Err(reason) => Arg::str("unattributed", reason),
     };
-    [Arg::str("mode", mode), Arg::str("kind", kind), whose]
+    [
+        Arg::str("mode", fault.mode()),
+        Arg::str("kind", fault.kind()),
+        whose,
+    ]
 }

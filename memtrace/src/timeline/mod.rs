@@ -21,7 +21,7 @@ use std::str::FromStr;
 use memtrace_common::{
     Nanos, Tgid, Tid,
     decode::Record,
-    wire::{self, Mm, Unmapped},
+    wire::{self, Mm},
 };
 use rustc_hash::FxHashMap;
 
@@ -32,10 +32,9 @@ use crate::{
         entry::{Lost, Request},
         journal::Posting,
     },
-    model::vma::Files,
-    perfetto::{Arg, Event as Slice, Writer},
-    record::{Asked, Clocks},
-    timed::Timed,
+    perfetto::{Arg, Event as Slice, TrackId, Writer},
+    record::Clocks,
+    timed::Completed,
     window::RequestId,
 };
 
@@ -71,35 +70,50 @@ impl FromStr for Detail {
 
 /// Draws a run while it goes on.
 pub struct Timeline {
-    writer: Writer,
+    draw: Draw,
     detail: Detail,
-    tracks: Tracks,
     faults: Faults,
-    timed: Timed,
     requests: Requests,
     counters: Counters,
     /// Calls of `munmap` that have not returned, by their threads.
-    unmapping: FxHashMap<Tid, (Mm, Option<u64>, Option<u64>)>,
+    unmapping: FxHashMap<Tid, Call>,
+    /// Who is gone with the last event, and when: what the ledger posts because of it is still theirs.
+    gone: Option<(Tgid, Tid, Nanos)>,
     lost: Lost,
     now: Nanos,
 }
 
+/// What all parts draw with.
+struct Draw {
+    writer: Writer,
+    tracks: Tracks,
+}
+
+/// An address-space call, the bytes that it moved, and the request that it was for.
+struct Call {
+    mm: Mm,
+    moved: Option<u64>,
+    of: Option<RequestId>,
+}
+
 impl Timeline {
-    /// Of a run that began at these times and was asked for like this.
-    pub fn new(clocks: Clocks, asked: &Asked, detail: Detail) -> Self {
+    /// Of a run that began at these times.
+    pub fn new(clocks: Clocks, detail: Detail) -> Self {
         Self {
-            writer: Writer::new(crate::perfetto::Clocks {
-                monotonic_ns: clocks.monotonic,
-                boottime_ns: clocks.boottime,
-                realtime_ns: clocks.realtime,
-            }),
+            draw: Draw {
+                writer: Writer::new(crate::perfetto::Clocks {
+                    monotonic_ns: clocks.monotonic,
+                    boottime_ns: clocks.boottime,
+                    realtime_ns: clocks.realtime,
+                }),
+                tracks: Tracks::default(),
+            },
             detail,
-            tracks: Tracks::default(),
             faults: Faults::new(detail),
-            timed: Timed::new(asked.fault_time),
             requests: Requests::default(),
             counters: Counters::default(),
             unmapping: FxHashMap::default(),
+            gone: None,
             lost: Lost::default(),
             now: Nanos(clocks.monotonic),
         }
@@ -107,12 +121,7 @@ impl Timeline {
 
     /// The next event, before the pipeline has it.
     pub fn event(&mut self, event: &Event<'_>) {
-        let draw = &mut Draw {
-            writer: &mut self.writer,
-            tracks: &mut self.tracks,
-        };
-        let faults = &mut self.faults;
-        self.timed.event(event, |fault| faults.draw(fault, draw));
+        self.bury();
         match event {
             Event::Record(record) => self.record(record),
             Event::Notice(notice) => self.notice(notice),
@@ -124,39 +133,35 @@ impl Timeline {
         let (tgid, tid) = (Tgid(header.tgid), Tid(header.tid));
         let at = Nanos(header.time_ns);
         self.now = self.now.max(at);
-        let draw = &mut Draw {
-            writer: &mut self.writer,
-            tracks: &mut self.tracks,
-        };
-        self.counters.advance(self.now, draw);
+        self.counters.advance(self.now, &mut self.draw);
         match record {
-            Record::Tally(tally) => self.counters.worked(tgid, at, &tally.frames, draw),
-            Record::Rss(rss) => self.counters.resides(tgid, at, rss.pages, draw),
-            Record::Unmapped(unmapped) => self.unmapped(tid, unmapped),
+            Record::Tally(tally) => self.counters.worked(tgid, at, &tally.frames, &mut self.draw),
+            Record::Rss(rss) => self.counters.resides(tgid, at, rss.pages, &mut self.draw),
+            Record::Unmapped(unmapped) => {
+                if let Some(call) = self.unmapping.remove(&tid) {
+                    self.draw.call(&call, unmapped.header.time_ns);
+                }
+            }
             Record::Fork(fork) => {
                 let (child, child_tid) = (Tgid(fork.child_tgid), Tid(fork.child_tid));
-                self.tracks.born(tgid, child, child_tid);
+                self.draw.tracks.born(tgid, child, child_tid);
             }
             Record::Exec(exec) => {
-                self.tracks.named(tgid, &String::from_utf8_lossy(&exec.comm));
+                self.draw.tracks.named(tgid, &String::from_utf8_lossy(&exec.comm));
                 if exec.old_tid != header.tid {
-                    self.leaves(Tid(exec.old_tid), at);
+                    self.gone = Some((tgid, Tid(exec.old_tid), at));
                 }
             }
-            Record::Free(_) => {
-                if tgid.0 == tid.0 {
-                    self.counters.gone(tgid, self.now, draw);
-                }
-                self.leaves(tid, at);
-            }
+            Record::Free(_) => self.gone = Some((tgid, tid, at)),
             _ => {}
         }
     }
 
     fn notice(&mut self, notice: &Notice) {
         match notice {
-            Notice::Process { tgid, comm, .. } => self.tracks.named(*tgid, comm),
-            Notice::Thread { tid, comm, .. } => self.tracks.found(*tid, comm),
+            Notice::Process { tgid, comm, .. } => self.draw.tracks.named(*tgid, comm),
+            Notice::Thread { tid, comm, .. } => self.draw.tracks.found(*tid, comm),
+            Notice::Gone { tgid, time } => self.gone = Some((*tgid, Tid(tgid.0), *time)),
             Notice::Ending { time } => self.now = self.now.max(*time),
             Notice::Lost { lost, since, until } => self.lose(*lost, *since, *until),
             _ => {}
@@ -164,11 +169,8 @@ impl Timeline {
     }
 
     /// What the ledger posted because of the last event.
-    pub fn posting(&mut self, posting: &Posting, files: &Files) {
-        let draw = &mut Draw {
-            writer: &mut self.writer,
-            tracks: &mut self.tracks,
-        };
+    pub fn posting(&mut self, posting: &Posting) {
+        let draw = &mut self.draw;
         match *posting {
             Posting::Opened {
                 id,
@@ -191,21 +193,16 @@ impl Timeline {
                     self.counters.opened(tgid, at, -1, draw);
                 }
             }
-            Posting::Fault { tgid, .. } => {
-                self.counters.faulted(tgid);
-                let faults = &mut self.faults;
-                self.timed
-                    .posting(posting, files, |fault| faults.draw(fault, draw));
-            }
+            Posting::Fault { tgid, .. } => self.counters.faulted(tgid),
             Posting::Call { call, moved, of } => {
-                if self.detail > Detail::Requests {
-                    let of = of.map(|id| id.0);
-                    if call.header.op == wire::MM_MUNMAP {
-                        // It is told at its entry; its return is to come.
-                        self.unmapping.insert(Tid(call.header.tid), (call, moved, of));
-                    } else {
-                        draw.call(&call, call.header.time_ns, moved, of);
+                let call_of = Call { mm: call, moved, of };
+                match call.header.op {
+                    _ if self.detail == Detail::Requests => {}
+                    // It is told at its entry; its return is to come.
+                    wire::MM_MUNMAP => {
+                        self.unmapping.insert(Tid(call.header.tid), call_of);
                     }
+                    _ => draw.call(&call_of, call.header.time_ns),
                 }
             }
             Posting::Turned { tgid, tid, at, to } => {
@@ -215,13 +212,14 @@ impl Timeline {
         }
     }
 
+    /// A fault has completed, and its time is known if it ever will be.
+    pub fn fault(&mut self, fault: &Completed) {
+        self.faults.completed(fault, &mut self.draw);
+    }
+
     /// A request is reported.
     pub fn request(&mut self, request: &Request) {
-        let draw = &mut Draw {
-            writer: &mut self.writer,
-            tracks: &mut self.tracks,
-        };
-        self.requests.reported(request, self.detail, draw);
+        self.requests.reported(request, self.detail, &mut self.draw);
     }
 
     /// A request that has ended is not to be drawn.
@@ -231,50 +229,37 @@ impl Timeline {
 
     /// What there is to write by now.
     pub fn take(&mut self) -> Vec<u8> {
-        self.writer.take()
+        self.draw.writer.take()
     }
 
     /// The run is over: the rest.
     pub fn finish(mut self) -> Vec<u8> {
-        let draw = &mut Draw {
-            writer: &mut self.writer,
-            tracks: &mut self.tracks,
-        };
-        let faults = &mut self.faults;
-        self.timed.finish(|fault| faults.draw(fault, draw));
-        faults.finish(draw);
+        self.bury();
+        self.faults.finish(&mut self.draw);
         let mut left: Vec<_> = self.unmapping.into_values().collect();
-        left.sort_unstable_by_key(|(call, ..)| call.header.time_ns);
-        for (call, moved, of) in left {
-            draw.call(&call, call.header.time_ns, moved, of);
+        left.sort_unstable_by_key(|call| call.mm.header.time_ns);
+        for call in left {
+            self.draw.call(&call, call.mm.header.time_ns);
         }
-        self.counters.finish(self.now, draw);
-        self.writer.finish()
+        self.counters.finish(self.now, &mut self.draw);
+        self.draw.writer.finish()
     }
 
-    /// A thread is gone, or has another number.
-    fn leaves(&mut self, tid: Tid, at: Nanos) {
-        let draw = &mut Draw {
-            writer: &mut self.writer,
-            tracks: &mut self.tracks,
-        };
-        self.requests.leaves(tid, at);
-        self.faults.turned(tid, draw);
-        if let Some((call, moved, of)) = self.unmapping.remove(&tid) {
-            draw.call(&call, call.header.time_ns, moved, of);
-        }
-        self.tracks.left(tid);
-    }
-
-    fn unmapped(&mut self, tid: Tid, unmapped: &Unmapped) {
-        let Some((call, moved, of)) = self.unmapping.remove(&tid) else {
+    /// Nothing more is to come of who was gone with the last event.
+    fn bury(&mut self) {
+        let Some((tgid, tid, at)) = self.gone.take() else {
             return;
         };
-        let draw = &mut Draw {
-            writer: &mut self.writer,
-            tracks: &mut self.tracks,
-        };
-        draw.call(&call, unmapped.header.time_ns, moved, of);
+        self.requests.leaves(tid, at);
+        self.faults.turned(tid, &mut self.draw);
+        if let Some(call) = self.unmapping.remove(&tid) {
+            self.draw.call(&call, call.mm.header.time_ns);
+        }
+        self.draw.tracks.left(tid);
+        if tgid.0 == tid.0 {
+            self.counters.gone(tgid, at, &mut self.draw);
+            self.draw.tracks.gone(tgid);
+        }
     }
 
     /// More was lost, at some time between these.
@@ -283,74 +268,74 @@ impl Timeline {
         let until = if until.0 == 0 { self.now } else { until };
         let since = if since.0 == 0 { until } else { since };
         let more = [
-            ("fault", lost.fault.saturating_sub(before.fault)),
-            ("mm", lost.mm.saturating_sub(before.mm)),
-            ("io", lost.io.saturating_sub(before.io)),
-            ("frame", lost.frame.saturating_sub(before.frame)),
-            ("task", lost.task.saturating_sub(before.task)),
+            ("fault", lost.fault, before.fault),
+            ("mm", lost.mm, before.mm),
+            ("io", lost.io, before.io),
+            ("frame", lost.frame, before.frame),
+            ("task", lost.task, before.task),
         ];
-        let records: u64 = more.iter().map(|(_, n)| n).sum();
-        if records == 0 {
+        if more.iter().all(|(_, now, before)| now <= before) {
             return;
         }
-        let arguments = more.map(|(family, n)| Arg::uint(family, n));
+        let arguments = more.map(|(family, now, before)| Arg::uint(family, now.saturating_sub(before)));
         let slice = Slice {
             category: "lost",
             name: "records lost: this is a gap and not quiet",
             args: &arguments,
             ..Slice::default()
         };
-        let track = self.tracks.losses(&mut self.writer);
-        self.writer.slice(track, since.0, until.since(since).0, &slice);
+        let Draw { writer, tracks } = &mut self.draw;
+        let track = tracks.losses(writer);
+        writer.slice(track, since.0, until.since(since).0, &slice);
     }
 }
 
-/// What all parts draw with.
-struct Draw<'a> {
-    writer: &'a mut Writer,
-    tracks: &'a mut Tracks,
-}
+impl Draw {
+    fn thread(&mut self, tgid: Tgid, tid: Tid) -> TrackId {
+        self.tracks.thread(tgid, tid, &mut self.writer)
+    }
 
-impl Draw<'_> {
-    /// An address-space call.
-    fn call(&mut self, call: &Mm, until: u64, moved: Option<u64>, of: Option<u64>) {
-        let header = &call.header;
-        let [first, second, third, ..] = call.args;
-        let (name, bytes) = match header.op {
+    /// An address-space call that returned at this time.
+    fn call(&mut self, Call { mm, moved, of }: &Call, until: u64) {
+        let header = &mm.header;
+        let [first, second, third, ..] = mm.args;
+        // `brk` is given an address, and no length.
+        let (name, wanted) = match header.op {
             wire::MM_MMAP => ("mmap", second),
             wire::MM_MUNMAP => ("munmap", second),
             wire::MM_MREMAP => ("mremap", third),
-            wire::MM_BRK => ("brk", moved.unwrap_or(0)),
+            wire::MM_BRK => ("brk", 0),
             wire::MM_MPROTECT => ("mprotect", second),
             wire::MM_MADVISE => ("madvise", second),
             _ => return,
         };
         let address = match (header.op, moved) {
-            (wire::MM_MMAP, Some(_)) => call.ret.cast_unsigned(),
+            (wire::MM_MMAP, Some(_)) => mm.ret.cast_unsigned(),
             _ => first,
         };
-        let mut arguments = vec![Arg::pointer("address", address), Arg::uint("bytes", bytes)];
+        let mut arguments = vec![
+            Arg::pointer("address", address),
+            Arg::uint("bytes", moved.unwrap_or(wanted)),
+        ];
         match (header.op, moved) {
-            (_, Some(moved)) if header.op != wire::MM_BRK => arguments.push(Arg::uint("moved", moved)),
-            // brk fails by returning what was.
-            (wire::MM_BRK, _) => arguments.push(Arg::uint("moves", moved.is_some().into())),
-            _ => arguments.push(Arg::int("error", call.ret)),
+            // It fails by returning what was.
+            (wire::MM_BRK, moved) => arguments.push(Arg::uint("moves", moved.is_some().into())),
+            (_, None) => arguments.push(Arg::int("error", mm.ret)),
+            _ => {}
         }
-        arguments.extend(of.map(|id| Arg::uint("request", id)));
+        arguments.extend(of.map(|id| Arg::uint("request", id.0)));
         let slice = Slice {
             category: "mm",
             name,
             args: &arguments,
             ..Slice::default()
         };
-        let began = if call.began_ns == 0 {
-            header.time_ns
-        } else {
-            call.began_ns
+        // Recordings of version 1 do not say when it began.
+        let began = match mm.began_ns {
+            0 => header.time_ns,
+            ns => ns,
         };
-        let track = self
-            .tracks
-            .thread(Tgid(header.tgid), Tid(header.tid), self.writer);
+        let track = self.thread(Tgid(header.tgid), Tid(header.tid));
         self.writer
             .slice(track, began, until.saturating_sub(began), &slice);
     }

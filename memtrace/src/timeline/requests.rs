@@ -119,7 +119,7 @@ impl Requests {
     }
 
     /// It is reported: draws it, what was done for it, and the arrows.
-    pub(super) fn reported(&mut self, request: &Request, detail: Detail, draw: &mut Draw<'_>) {
+    pub(super) fn reported(&mut self, request: &Request, detail: Detail, draw: &mut Draw) {
         let Some(open) = self.open.remove(&RequestId(request.id)) else {
             return;
         };
@@ -133,8 +133,8 @@ impl Requests {
         self.flows += stretches.len() as u64;
         let flows: Vec<FlowId> = (first..self.flows).map(FlowId).collect();
         let name = name(request);
-        let track = draw.tracks.row(row, draw.writer);
-        let writer = &mut *draw.writer;
+        let writer = &mut draw.writer;
+        let track = draw.tracks.row(row, writer);
         arguments::of(request, |arguments| {
             let slice = Slice {
                 category: "request",
@@ -153,8 +153,8 @@ impl Requests {
                 flows: &[],
                 flows_end: &[flow],
             };
-            let track = draw.tracks.thread(stretch.tgid, stretch.tid, draw.writer);
-            let Stretch { from, to, .. } = *stretch;
+            let Stretch { tgid, tid, from, to } = *stretch;
+            let track = draw.thread(tgid, tid);
             draw.writer.slice(track, from.0, to.since(from).0, &slice);
         }
     }

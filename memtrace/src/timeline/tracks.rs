@@ -44,7 +44,7 @@ impl Tracks {
         if parent != child
             && let Some(name) = self.names.get(&parent).cloned()
         {
-            self.processes.remove(&child);
+            self.gone(child);
             self.named(child, &name);
         }
     }
@@ -53,6 +53,12 @@ impl Tracks {
     pub(super) fn left(&mut self, tid: Tid) {
         self.threads.remove(&tid);
         self.thread_names.remove(&tid);
+    }
+
+    /// A process is gone, and its number may be another's, too.
+    pub(super) fn gone(&mut self, tgid: Tgid) {
+        self.processes.remove(&tgid);
+        self.names.remove(&tgid);
     }
 
     /// A thread's row, within its process.

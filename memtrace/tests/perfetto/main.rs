@@ -7,6 +7,7 @@ use memtrace::perfetto::{
 };
 use proptest::prelude::*;
 
+mod drawn;
 mod reader;
 
 use reader::{Reader, packets};

@@ -12,7 +12,6 @@ use crate::{
     report::{
         Format,
         table::{TableOptions, WallClock},
-        view::View,
     },
     run::{Ending, Look, Run},
 };
@@ -30,19 +29,17 @@ fn folder() -> PathBuf {
 fn report(recording: &[u8]) -> String {
     let mut reader = Reader::open(recording).unwrap();
     let preamble = reader.preamble().clone();
-    let look = Look {
-        format: Format::Ndjson,
-        view: View::default(),
-        table: TableOptions {
-            width: None,
-            colour: false,
-            wall: WallClock {
-                offset_ns: 0,
-                zone: jiff::tz::TimeZone::UTC,
-            },
+    let table = TableOptions {
+        width: None,
+        colour: false,
+        wall: WallClock {
+            offset_ns: 0,
+            zone: jiff::tz::TimeZone::UTC,
         },
-        timeline: None,
-        tables: false,
+    };
+    let look = Look {
+        report: Some((Format::Ndjson, table)),
+        ..Look::default()
     };
     let mut run = Run::new(&preamble.asked, preamble.origin.clocks, look, false).unwrap();
     let (mut bytes, mut losses) = (Vec::new(), Losses::default());

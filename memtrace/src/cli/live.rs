@@ -1,0 +1,395 @@
+//! A live run, from attaching to the end of its events.
+//!
+//! Owns the loop: poll the ring, feed the run, pass on what is done, and notice why to stop. Must not know what events
+//! mean, how a report looks, or what comes before and after.
+
+use std::{
+    io::Write as _,
+    time::{Duration, Instant},
+};
+
+use memtrace_common::{
+    Tgid,
+    decode::{Payload, Record},
+};
+use tokio::time::MissedTickBehavior;
+
+use super::{
+    args::LiveArgs,
+    failure::{Failure, one_line},
+    output::Output,
+    recording::Recording,
+    remedy,
+    signals::Signals,
+    target::Target,
+    terminal,
+};
+use crate::{
+    event::Event,
+    kernel::{Live, Options, procfs, tell_maps},
+    ledger::entry::Request,
+    pipeline::Directive,
+    record::{End, Preamble},
+    report::figure::counted,
+    run::{Closed, Ending, Run},
+};
+
+/// How often the ring is looked at. The probes never wake memtrace: a wake-up costs more than a fault.
+const TICK: Duration = Duration::from_millis(5);
+/// How often what needs `/proc` or a system call is done: new members of the target, the dead, losses.
+const CHORES: Duration = Duration::from_millis(100);
+/// How often it is looked whether others belong to the target (exec says so at once, this finds the rest), and what
+/// the probes know of processes that are gone is cleared.
+const CENSUS: Duration = Duration::from_secs(1);
+
+/// Why a run is over.
+pub(super) enum Stop<T> {
+    /// What was to be traced is over: COMMAND, with its status.
+    Over(T),
+    /// The user, the clock, the count of requests, the target's end, or a reader who left.
+    Enough,
+}
+
+/// Says to whoever wants to know (`-v`) why it is.
+fn enough<T>(why: &str) -> Stop<T> {
+    tracing::info!("the run ends: {why}");
+    Stop::Enough
+}
+
+pub(super) struct Tracing {
+    live: Option<Live>,
+    intake: Intake,
+    output: Output,
+    /// Where the timeline goes.
+    trace: Option<Output>,
+    began: Instant,
+    census: Instant,
+    kept: Kept,
+    adopted: Adopted,
+}
+
+/// Requests that are kept beside the report, up to so many.
+#[derive(Default)]
+struct Kept {
+    requests: Vec<Request>,
+    at_most: usize,
+}
+
+impl Kept {
+    fn push(&mut self, request: &Request) {
+        if self.requests.len() < self.at_most {
+            self.requests.push(request.clone());
+        }
+    }
+}
+
+/// Where events go: into the run, and into its recording.
+struct Intake {
+    run: Run,
+    recording: Option<Recording>,
+}
+
+impl Intake {
+    fn take(&mut self, event: Event<'_>) {
+        let Some(recording) = &mut self.recording else {
+            self.run.feed(event);
+            return;
+        };
+        match event {
+            // What may be kept of what went over a connection is known once it has been looked at.
+            Event::Record(record @ Record::Io(io, payload)) => {
+                self.run.feed(Event::Record(record));
+                let kept = self.run.payload_to_keep();
+                let payload = payload
+                    .with_captured(kept)
+                    .unwrap_or(Payload::unseen(payload.total()));
+                recording.take(&Event::Record(Record::Io(io, payload)));
+            }
+            event => {
+                recording.take(&event);
+                self.run.feed(event);
+            }
+        }
+    }
+}
+
+/// Who was there when the run began.
+#[derive(Clone, Copy, Default)]
+struct Adopted {
+    first: Option<Tgid>,
+    processes: usize,
+    threads: usize,
+}
+
+impl Tracing {
+    /// `recording` is where it is kept, too.
+    pub(super) fn attach(
+        args: &LiveArgs,
+        target: &Target,
+        output: Output,
+        trace: Option<Output>,
+        recording: Option<Recording>,
+    ) -> Result<Self, Failure> {
+        let options = Options {
+            ring_bytes: args.buffer,
+            follow: target.follows(),
+            comm: target.comm(),
+            cgroup: target.cgroup(),
+            fault_time: args.fault_time,
+            kernel_log: args.voice.verbose > 1,
+        };
+        let mut live = Live::attach(&options).map_err(|e| remedy::for_load(&e))?;
+        let asked = args.asked();
+        let table = terminal::table_options(output.is_file(), live.began());
+        let look = args.report.look(table);
+        let run = Run::new(&asked, live.began(), look, recording.is_some())
+            .map_err(|why| Failure::new("usage", why, "`memtrace --help` lists targets and options"))?;
+        let mut intake = Intake { run, recording };
+        if let Some(recording) = &mut intake.recording {
+            recording.begin(&Preamble::new(terminal::origin(live.began()), asked));
+        }
+        live.tell_beginning(|event| intake.take(event));
+        let mut adopted = Adopted::default();
+        // What joins the target while it is being adopted is found on the second look.
+        for _ in 0..2 {
+            for tgid in target.processes() {
+                let of_this = live.adopt(tgid, |event| intake.take(event));
+                if of_this > 0 {
+                    adopted.first.get_or_insert(tgid);
+                    adopted.threads += of_this;
+                    adopted.processes += 1;
+                }
+            }
+        }
+        Ok(Self {
+            live: Some(live),
+            intake,
+            output,
+            trace,
+            began: Instant::now(),
+            census: Instant::now(),
+            kept: Kept::default(),
+            adopted,
+        })
+    }
+
+    /// From here on nothing can stand in the way: says so, and begins the report. A COMMAND runs by now, because one
+    /// that cannot be run is an error of two lines and no report.
+    pub(super) fn begin(&mut self, args: &LiveArgs) {
+        if let Some(recording) = &mut self.intake.recording {
+            recording.keep();
+        }
+        let mut opening = Vec::new();
+        self.intake.run.open(&mut opening);
+        self.output.send(opening);
+        self.began = Instant::now();
+        announce(args, self.adopted);
+    }
+
+    /// From here on the first requests, up to so many, are kept for whoever wants more of them than the report.
+    pub(super) fn keep(&mut self, at_most: usize) {
+        self.kept.at_most = at_most;
+    }
+
+    /// Puts text between the pieces of the report.
+    pub(super) fn say(&mut self, text: String) {
+        self.output.send(text.into_bytes());
+    }
+
+    /// The loop, until `over` or enough.
+    pub(super) async fn until_over<T>(
+        &mut self,
+        args: &LiveArgs,
+        target: &Target,
+        over: impl Future<Output = T>,
+        signals: &mut Signals,
+    ) -> Result<Stop<T>, Failure> {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut chores = Instant::now();
+        let mut over = std::pin::pin!(over);
+        loop {
+            tokio::select! {
+                biased;
+                () = signals.any() => return Ok(enough("Ctrl-C or SIGTERM came")),
+                over = &mut over => {
+                    tracing::info!("the run ends: what was to be traced is over");
+                    return Ok(Stop::Over(over));
+                }
+                _ = tick.tick() => {}
+            }
+            while self.pump() {}
+            if self.output.is_closed() {
+                return Ok(enough("nobody reads the report, or it cannot be written"));
+            }
+            if self.trace.as_ref().is_some_and(Output::is_closed) {
+                return Ok(enough("the trace cannot be written"));
+            }
+            if self.intake.recording.as_ref().is_some_and(Recording::is_closed) {
+                return Ok(enough("the recording cannot be written"));
+            }
+            if self.intake.run.is_enough() {
+                return Ok(enough("there were as many requests as wanted"));
+            }
+            if args.duration.is_some_and(|d| self.began.elapsed() >= d) {
+                return Ok(enough("its time is up"));
+            }
+            if chores.elapsed() >= CHORES {
+                chores = Instant::now();
+                if self.do_chores(target)? && !target.is_own_child() {
+                    return Ok(enough("nobody is left to trace"));
+                }
+            }
+        }
+    }
+
+    /// Returns whether nobody is left to trace.
+    fn do_chores(&mut self, target: &Target) -> Result<bool, Failure> {
+        let Some(live) = &mut self.live else {
+            return Ok(true);
+        };
+        let intake = &mut self.intake;
+        live.flush_log();
+        live.tell_losses(|event| intake.take(event))
+            .map_err(|e| remedy::for_load(&e))?;
+        if self.census.elapsed() >= CENSUS {
+            self.census = Instant::now();
+            live.forget_the_gone();
+            if target.may_grow() {
+                for tgid in target.processes() {
+                    live.adopt(tgid, |event| intake.take(event));
+                }
+            }
+        }
+        self.output.push();
+        if let Some(trace) = &mut self.trace {
+            trace.push();
+        }
+        if let Some(recording) = &mut intake.recording {
+            recording.cut_in_time();
+        }
+        // Those that are named may come back.
+        let is_any_running = live.is_any_running(|event| intake.take(event));
+        Ok(!is_any_running && !target.may_return())
+    }
+
+    /// Takes what the ring has. Returns whether there may be more.
+    fn pump(&mut self) -> bool {
+        let Some(live) = &mut self.live else { return false };
+        let intake = &mut self.intake;
+        let more = live.pump(|event| intake.take(event));
+        for directive in intake.run.take_directives() {
+            match directive {
+                Directive::Ignore(tgid, fd, as_of) => live.ignore(tgid, fd, as_of),
+                Directive::Read(tgid) => tell_maps(tgid, |event| intake.take(event)),
+            }
+        }
+        self.report();
+        more
+    }
+
+    fn report(&mut self) {
+        let mut bytes = Vec::new();
+        let kept = &mut self.kept;
+        self.intake.run.report(&mut bytes, |request| kept.push(request));
+        self.output.send(bytes);
+        if let Some(trace) = &mut self.trace {
+            trace.send(self.intake.run.take_trace());
+        }
+    }
+
+    /// From here on nothing that happens is part of the run.
+    pub(super) fn stop_probes(&mut self) -> Result<(), Failure> {
+        if let Some(live) = self.live.take() {
+            let intake = &mut self.intake;
+            live.finish(|event| intake.take(event))
+                .map_err(|e| remedy::for_load(&e))?;
+        }
+        Ok(())
+    }
+
+    /// Ends the run, and sends the rest of the report and of the recording on its way.
+    pub(super) fn close(mut self, command_status: Option<i32>) -> Result<Over, Failure> {
+        self.stop_probes()?;
+        let Self {
+            intake: Intake { run, mut recording },
+            mut output,
+            mut trace,
+            mut kept,
+            ..
+        } = self;
+        let mut ending = Ending {
+            command_status,
+            kernel: terminal::kernel_release(),
+            ..Ending::default()
+        };
+        let reader = [
+            (Some(&output), "report", "reader"),
+            (trace.as_ref(), "trace", "disk"),
+        ];
+        for (output, what, who) in reader {
+            if let Some(dropped @ 1..) = output.map(Output::dropped) {
+                ending.notes.push(format!(
+                    "pieces of this {what} that were dropped because its {who} stalled: {dropped}"
+                ));
+            }
+        }
+        if let Some(recording) = &mut recording {
+            recording.end(End { command_status });
+            ending.notes.extend(recording.note());
+        }
+        ending.is_incomplete = !ending.notes.is_empty();
+        let mut bytes = Vec::new();
+        let mut closed = run.close(ending, &mut bytes, |request| kept.push(request));
+        output.send(bytes);
+        if let Some(trace) = &mut trace {
+            trace.send(std::mem::take(&mut closed.trace));
+        }
+        Ok(Over {
+            closed,
+            kept: kept.requests,
+            output,
+            trace,
+            recording,
+        })
+    }
+}
+
+/// A run that is over, with what is still being written.
+pub(super) struct Over {
+    pub closed: Closed,
+    /// The requests that were to be kept.
+    pub kept: Vec<Request>,
+    pub output: Output,
+    pub trace: Option<Output>,
+    pub recording: Option<Recording>,
+}
+
+/// The line that scripts wait for, which `-q` does not silence.
+fn announce(args: &LiveArgs, adopted: Adopted) {
+    let Adopted {
+        first,
+        processes,
+        threads,
+    } = adopted;
+    let name = match (&args.target.command.first(), first.and_then(procfs::process)) {
+        (Some(command), _) => command.to_string_lossy().into_owned(),
+        (None, Some(found)) => found.comm,
+        (None, None) => "a target that is gone".to_owned(),
+    };
+    let name = one_line(&name);
+    let pid = first.map_or(0, |t| t.0);
+    let threads = counted(threads as u64, "thread");
+    let who = match processes {
+        0 | 1 => format!("pid {pid}, {threads}"),
+        n => format!("pid {pid} and {} more, {threads}", n - 1),
+    };
+    let port = args
+        .target
+        .port
+        .map_or(String::new(), |p| format!(" on port {p}"));
+    let release = terminal::kernel_release();
+    let line = format!("memtrace: tracing {name} ({who}){port}, kernel {release}, Ctrl-C to stop\n");
+    // Whoever started memtrace may not listen, or not any more; `eprintln!` would panic.
+    let _ = std::io::stderr().write_all(line.as_bytes());
+}
