@@ -1,6 +1,8 @@
 //! Protobuf's wire format, as far as the messages that come by the million need it.
 //!
-//! Owns varints, field keys and lengths. Must not know any message. What it writes is what `prost` writes.
+//! Owns field keys and lengths. Must not know any message. What it writes is what `prost` writes.
+
+use prost::encoding::encode_varint;
 
 /// How a field's value is laid out.
 #[derive(Clone, Copy)]
@@ -10,23 +12,14 @@ enum Layout {
     Length = 2,
 }
 
-/// Appends seven bits a byte, lowest first, the top bit set where more follow.
-pub(super) fn varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value.to_le_bytes()[0] | 0x80);
-        value >>= 7;
-    }
-    out.push(value.to_le_bytes()[0]);
-}
-
 fn key(out: &mut Vec<u8>, field: u32, layout: Layout) {
-    varint(out, u64::from(field << 3 | layout as u32));
+    encode_varint(u64::from(field << 3 | layout as u32), out);
 }
 
 /// Appends an integer, a boolean or an enumeration.
 pub(super) fn integer(out: &mut Vec<u8>, field: u32, value: u64) {
     key(out, field, Layout::Varint);
-    varint(out, value);
+    encode_varint(value, out);
 }
 
 /// Appends eight bytes: a `fixed64` or the bits of a `double`.
@@ -38,7 +31,7 @@ pub(super) fn fixed64(out: &mut Vec<u8>, field: u32, value: u64) {
 /// Appends a string, bytes, or a message that is encoded already.
 pub(super) fn bytes(out: &mut Vec<u8>, field: u32, value: &[u8]) {
     key(out, field, Layout::Length);
-    varint(out, value.len() as u64);
+    encode_varint(value.len() as u64, out);
     out.extend_from_slice(value);
 }
 
@@ -55,7 +48,7 @@ pub(super) fn message(out: &mut Vec<u8>, field: u32, fill: impl FnOnce(&mut Vec<
         return;
     }
     let body = out.len();
-    varint(out, length as u64);
+    encode_varint(length as u64, out);
     let size = out.len() - body;
     let mut digits = [0; 10];
     digits[..size].copy_from_slice(&out[body..]);

@@ -3,6 +3,7 @@
 //! Owns how a figure becomes bytes: as little of them as the figure has that its predecessor did not say. Must not know
 //! what it means.
 
+use prost::encoding::{decode_varint, encode_varint};
 use serde::{Deserialize, Serialize};
 
 /// How a column's figures are written. A varint is 7 bits a byte, the low ones first; zigzag makes small negative
@@ -138,36 +139,14 @@ fn unzigzag(written: u64) -> u64 {
 }
 
 #[inline]
-pub(super) fn put_varint(bytes: &mut Vec<u8>, mut figure: u64) {
-    let low = |figure: u64| figure.to_le_bytes()[0];
-    while figure >= 0x80 {
-        bytes.push(low(figure) | 0x80);
-        figure >>= 7;
-    }
-    bytes.push(low(figure));
+pub(super) fn put_varint(bytes: &mut Vec<u8>, figure: u64) {
+    encode_varint(figure, bytes);
 }
 
+/// `None` where the bytes end before it does, or it has more than 64 bits.
 #[inline]
 pub(super) fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
-    let (&first, rest) = bytes.split_first()?;
-    if first < 0x80 {
-        *bytes = rest;
-        return Some(u64::from(first));
-    }
-    let mut figure = u64::from(first & 0x7f);
-    for (i, &byte) in rest.iter().enumerate().take(9) {
-        let low = u64::from(byte & 0x7f);
-        let shift = 7 * (i + 1);
-        if low << shift >> shift != low {
-            return None;
-        }
-        figure |= low << shift;
-        if byte < 0x80 {
-            *bytes = rest.get(i + 1..)?;
-            return Some(figure);
-        }
-    }
-    None
+    decode_varint(bytes).ok()
 }
 
 #[cfg(test)]
