@@ -1,4 +1,4 @@
-//! What a recording costs: its length, and the time and the memory that its report takes.
+//! What a recording costs: its length, and the time and the memory that its report and its traces take.
 //!
 //! Owns making recordings, of a storm and of a Node app, and reading how many events they have by their blocks' heads.
 
@@ -60,6 +60,19 @@ pub(super) fn run(memtrace: &Path, workload: &Path, rounds: u32, faults: u64) ->
         most(&rates)
     );
     println!("  peak memory, MiB            {:>10.1}", most(&peaks));
+    println!("\nits traces for Perfetto:");
+    for detail in ["faults", "runs", "requests"] {
+        let trace = folder.path().join("storm.pftrace");
+        let mut export = Command::new(memtrace);
+        export.arg("export").arg(&recording).arg("--perfetto").arg(&trace);
+        let (took, peak) = timed(export.args(["--perfetto-detail", detail]))?;
+        println!(
+            "  {detail:<10} {:>8.2} million events a second, {:>12} bytes, peak memory {:.1} MiB",
+            events as f64 / took.as_secs_f64() / 1e6,
+            fs::metadata(&trace)?.len(),
+            peak as f64 / 1024.0
+        );
+    }
     if which::which("node").is_ok() {
         record_node(memtrace, &recording)?;
         let (events, bytes) = length(&recording)?;
@@ -161,11 +174,14 @@ fn events(recording: &Path) -> Result<u64> {
 
 /// How long a report takes, and its `VmHWM` in KiB.
 fn report(memtrace: &Path, recording: &Path) -> Result<(Duration, u64)> {
+    let mut report = Command::new(memtrace);
+    timed(report.arg("report").arg(recording).args(["--format", "json"]))
+}
+
+/// How long a command takes, and its `VmHWM` in KiB.
+fn timed(command: &mut Command) -> Result<(Duration, u64)> {
     let begin = Instant::now();
-    let mut child = Command::new(memtrace)
-        .arg("report")
-        .arg(recording)
-        .args(["--format", "json"])
+    let mut child = command
         .stdout(Stdio::null())
         .spawn()
         .context("cannot run memtrace")?;
@@ -181,7 +197,7 @@ fn report(memtrace: &Path, recording: &Path) -> Result<(Duration, u64)> {
         std::thread::sleep(LOOK);
     };
     if !status.success() {
-        bail!("`memtrace report` failed ({status})");
+        bail!("{command:?} failed ({status})");
     }
     Ok((begin.elapsed(), peak))
 }
