@@ -7,13 +7,17 @@
 //! - `kinds`: faults by cause, region and file
 //! - `memory`: page frames, resident memory, time in faults
 //! - `journal`: what is booked, posting by posting
+//! - `attempt`: a fault on its way
+//! - `open`: a request on its way
 //! - `activity`: what goes on in one process, for figures that span requests
 
 mod activity;
+mod attempt;
 pub mod entry;
 pub mod journal;
 mod kinds;
 mod memory;
+mod open;
 pub mod route;
 pub mod spread;
 
@@ -24,15 +28,16 @@ use rustc_hash::FxHashMap;
 
 use self::{
     activity::Activity,
-    entry::{Attribution, Books, Faults, Lost, Request, Space},
+    entry::{Books, Lost, Request, Space},
     journal::{Journal, Posting},
     kinds::Kinds,
-    memory::Memory,
+    open::{Ended, Open},
 };
 use crate::{
     model::{counting::Outcome, vma::Files},
     window::{Owner, Reason, RequestId},
 };
+pub use attempt::{Attempt, Taken};
 pub use kinds::Place;
 pub use memory::{Resident, Work};
 
@@ -41,33 +46,6 @@ const SETTLE: Nanos = Nanos(250_000_000);
 
 /// Values that one request can have.
 const VALUES_MAX: usize = 64;
-
-/// A fault, as it was taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Taken {
-    /// The thread.
-    pub tid: Tid,
-    /// When.
-    pub at: Nanos,
-    /// The address that was touched.
-    pub address: u64,
-    /// The instruction that touched it.
-    pub ip: u64,
-    /// It was taken in kernel mode.
-    pub kernel_mode: bool,
-    /// What it falls in.
-    pub place: Place,
-}
-
-/// A fault's attempt, until it is confirmed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Attempt {
-    /// Whom it is for.
-    pub owner: Owner,
-    taken: Taken,
-    /// Its number among its process's attempts.
-    number: u64,
-}
 
 /// What a request asks for, as its head has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -80,39 +58,6 @@ pub struct Head {
     pub route: String,
     /// Out of `traceparent`.
     pub trace_id: Option<String>,
-}
-
-/// A request that has not been reported yet.
-#[derive(Debug)]
-struct Open {
-    tgid: Tgid,
-    tid: Tid,
-    listed: bool,
-    head: Head,
-    status: Option<u16>,
-    start: Nanos,
-    space: Space,
-    memory: Memory,
-    kinds: Kinds,
-    values: BTreeMap<String, i64>,
-    minor: u64,
-    major: u64,
-    user_mode: u64,
-    kernel_mode: u64,
-    /// Attempts that are not confirmed yet.
-    pending: u64,
-    ended: Option<Ended>,
-}
-
-/// What is fixed when a request ends.
-#[derive(Clone, Copy, Debug)]
-struct Ended {
-    /// The thread that read it, where another ended it: what that one's work took is still to be told.
-    awaits: Option<Tid>,
-    at: Nanos,
-    complete: bool,
-    in_window: u64,
-    open_max: u64,
 }
 
 /// The ledger of a run.
@@ -199,25 +144,8 @@ impl Ledger {
             at: start,
             is_listed: listed,
         });
-        let open = Open {
-            tgid,
-            tid,
-            listed,
-            head: Head::default(),
-            status: None,
-            start,
-            space: Space::default(),
-            memory: Memory::beginning_at(resident),
-            kinds: Kinds::default(),
-            values: BTreeMap::new(),
-            minor: 0,
-            major: 0,
-            user_mode: 0,
-            kernel_mode: 0,
-            pending: 0,
-            ended: None,
-        };
-        self.requests.insert(id, open);
+        self.requests
+            .insert(id, Open::at(tgid, tid, start, listed, resident));
         id
     }
 
@@ -566,40 +494,6 @@ impl Ledger {
             return;
         }
         self.listed += 1;
-        let request = Request {
-            id: id.0,
-            pid: open.tgid.0,
-            tid: open.tid.0,
-            method: open.head.method,
-            path: open.head.path,
-            route: open.head.route,
-            status: open.status,
-            trace_id: open.head.trace_id,
-            start_ns: open.start.0,
-            duration_ns: ended.at.since(open.start).0,
-            complete: ended.complete,
-            faults: Faults {
-                total,
-                minor: open.minor,
-                major: open.major,
-                user_mode: open.user_mode,
-                kernel_mode: open.kernel_mode,
-                cause: Some(open.kinds.causes()),
-                region: Some(open.kinds.regions()),
-                files: None,
-                attribution: Attribution {
-                    direct: total,
-                    causal: None,
-                },
-                in_window: ended.in_window,
-                open_requests_max: ended.open_max,
-                time_ns: self.times_faults.then(|| open.memory.fault_ns()),
-            },
-            frames: Some(open.memory.frames()),
-            space: open.space,
-            rss: open.memory.rss(),
-            values: (!open.values.is_empty()).then_some(open.values),
-        };
-        self.done.push((request, open.kinds));
+        self.done.push(open.told(id, ended, self.times_faults));
     }
 }

@@ -9,12 +9,14 @@
 //! - `notes`: what there is to say of them in words
 //! - `calls`: which address-space calls succeeded, and their bytes
 //! - `spaces`: address spaces
+//! - `outcome`: what is known at the end
 //! - `marks`: windows that programs open and close themselves
 
 mod calls;
 mod connections;
 mod marks;
 mod notes;
+mod outcome;
 mod spaces;
 #[cfg(test)]
 mod tests;
@@ -29,6 +31,7 @@ use memtrace_common::{
 };
 use rustc_hash::FxHashMap;
 
+pub use self::outcome::Outcome;
 use self::{
     connections::Connections,
     marks::{Marks, Writer},
@@ -39,7 +42,7 @@ use crate::{
     event::{Event, Notice},
     ledger::{
         Ledger, Resident, Taken, Work,
-        entry::{Books, Lost, Request},
+        entry::{Lost, Request},
         journal::Posting,
         route::Routing,
     },
@@ -103,35 +106,6 @@ pub struct Pipeline {
     ended: Option<Nanos>,
     directives: Vec<Directive>,
     keeps_journal: bool,
-}
-
-/// What is known once the run is over.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outcome {
-    /// Requests that ended the run with it.
-    pub requests: Vec<Request>,
-    /// Requests reported in all.
-    pub listed: u64,
-    /// Requests that were not asked for.
-    pub others: u64,
-    /// From begin to end.
-    pub elapsed: Nanos,
-    /// The books.
-    pub books: Books,
-    /// Faults on no request, by reason.
-    pub unattributed: std::collections::BTreeMap<String, u64>,
-    /// All that were observed, by cause.
-    pub cause: std::collections::BTreeMap<&'static str, u64>,
-    /// And by region.
-    pub region: std::collections::BTreeMap<&'static str, u64>,
-    /// What was lost.
-    pub lost: Lost,
-    /// The processes that were found first.
-    pub pids: Vec<u32>,
-    /// The `comm` of the first.
-    pub comm: String,
-    /// What the reader should know.
-    pub notes: Vec<String>,
 }
 
 impl Pipeline {
@@ -207,47 +181,6 @@ impl Pipeline {
     /// What the probes should be told.
     pub fn take_directives(&mut self) -> Vec<Directive> {
         std::mem::take(&mut self.directives)
-    }
-
-    /// No event comes any more: settles what is open.
-    pub fn settle(&mut self) {
-        self.threads.finish(&mut self.ledger);
-        self.ledger.finish(self.ended.unwrap_or(self.now));
-    }
-
-    /// The run is over.
-    pub fn finish(mut self) -> Outcome {
-        self.settle();
-        let end = self.ended.unwrap_or(self.now);
-        let (listed, others) = self.ledger.request_counts();
-        let mut notes: Vec<String> = self.notes.into_iter().collect();
-        notes.extend(self.ledger.notes());
-        let books = self.ledger.books(&self.lost);
-        if books.untraced > books.observed {
-            notes.push(
-                "most faults fired no probe, so nothing is known of them but their number: memory that the kernel \
-                 populates by itself (MAP_POPULATE, mlock) is such a case"
-                    .to_owned(),
-            );
-        }
-        notes.extend(self.connections.notes(listed + others));
-        notes.extend(self.marks.notes());
-        notes.extend(self.spaces.notes());
-        let (cause, region) = self.ledger.kinds();
-        Outcome {
-            requests: self.ledger.take_done(self.spaces.files()),
-            listed,
-            others,
-            elapsed: end.since(self.began.unwrap_or(end)),
-            books,
-            unattributed: self.ledger.unattributed(),
-            cause,
-            region,
-            lost: self.lost,
-            pids: self.found.iter().map(|tgid| tgid.0).collect(),
-            comm: self.comm.unwrap_or_default(),
-            notes,
-        }
     }
 
     fn notice(&mut self, notice: Notice) {
