@@ -1,13 +1,19 @@
 //! Page frames and resident memory of requests for which both are known in advance.
 
+use std::process::Command;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
+use memtrace::event::Event;
+use memtrace_common::decode::Record;
 use memtrace_tests::memtrace::Memtrace;
+use memtrace_tests::process::{Running, Stream, built};
 use memtrace_tests::report::{Frames, Report, Request, Rss};
 use memtrace_tests::traced::{Traced, plan};
 use memtrace_tests::workload::{Mode, Workload};
 use memtrace_tests::{kernel_at_least, require_root};
+
+mod watched;
 
 /// Base pages of a huge one, and of what one page table maps.
 const TABLE: u64 = 512;
@@ -249,5 +255,40 @@ fn what_interrupts_allocate_is_nobodys() {
             frames.user == PAGES && frames.page_table <= tables_max(PAGES) && frames.kernel <= most,
             format_args!("{}: {frames:?}, and /none takes {most}", request.path),
         );
+    }
+}
+
+/// A thread that takes the first one's number by `exec` has a stack of its own, and by that its frames are told from
+/// those of interrupts. (Faults are timed so that work is added up before any request.)
+#[test]
+#[ignore = "needs root"]
+fn frames_are_a_threads_own_though_exec_gives_it_anothers_number() {
+    const PAGES: u64 = 300;
+    for who in ["", " --leaderless"] {
+        require_root();
+        let mut command = Command::new(built("memtrace-tasks", "MEMTRACE_TASKS_BIN"));
+        let arguments = format!("exec --pages {PAGES}{who}");
+        let mut tasks = Running::start(command.args(arguments.split(' ')));
+        tasks.wait_for_line(Stream::Stdout, "ready ");
+        let pid = tasks.pid();
+        let act = || {
+            tasks.type_in(b"g");
+            tasks.wait_for_line(Stream::Stdout, "done");
+        };
+        let (mut is_anew, mut user) = (false, 0);
+        watched::watched(pid, true, act, |event| match event {
+            Event::Record(Record::Exec(exec)) => is_anew = exec.old_tid != exec.header.tid,
+            Event::Record(Record::Tally(tally)) if is_anew && tally.header.tid == pid => {
+                user += tally.frames.user;
+            }
+            Event::Notice(memtrace::event::Notice::Untold { tid, work }) if tid.0 == pid => {
+                user += work.frames.user;
+            }
+            _ => {}
+        });
+        tasks.type_in(b"g");
+        tasks.finish().assert_status(0);
+        assert!(is_anew, "no other thread called exec");
+        assert!(user >= PAGES, "{user} frames for {PAGES} new pages{who}");
     }
 }
