@@ -240,7 +240,7 @@ impl Pipeline {
             Notice::Gone { tgid, time } => self.gone(tgid, time),
             Notice::Horizon { tid, count } => self.threads.horizon(tid, count, &mut self.ledger),
             Notice::Ending { time } => {
-                self.threads.close_the_door();
+                self.threads.close_the_door(time);
                 self.ended = Some(time);
             }
             Notice::Untold { tid, work } => {
@@ -280,7 +280,8 @@ impl Pipeline {
             self.fault(fault);
             return;
         }
-        self.threads.observe(tgid, tid, count(&header), &mut self.ledger);
+        self.threads
+            .observe(tgid, tid, count(&header), now, &mut self.ledger);
         if self.ended.is_some_and(|ended| now > ended)
             && matches!(
                 record,
@@ -343,7 +344,7 @@ impl Pipeline {
         if self.threads.hold(tgid, now, taken) {
             return;
         }
-        self.threads.observe(tgid, tid, now, &mut self.ledger);
+        self.threads.observe(tgid, tid, now, taken.at, &mut self.ledger);
         let process = self.processes.get(&tgid);
         self.threads
             .attempt(now, taken, &mut self.ledger, |owner| reason(owner, process));
@@ -407,7 +408,9 @@ impl Pipeline {
             );
         }
         self.spaces.stack(child, fork.child_sp);
-        self.threads.born(child, Tid(fork.child_tid), &mut self.ledger);
+        let at = Nanos(fork.header.time_ns);
+        self.threads
+            .born(child, Tid(fork.child_tid), at, &mut self.ledger);
     }
 
     fn execed(&mut self, exec: &Exec) {

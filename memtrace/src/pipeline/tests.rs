@@ -289,13 +289,7 @@ fn a_forked_child_serves_the_connection_that_its_parent_accepted() {
     let mut k = Kernel::new();
     k.thread(1, FaultCount::default());
     k.accept(1, 5);
-    let header = k.header(1, wire::KIND_FORK);
-    k.record(Record::Fork(Fork {
-        header,
-        child_tgid: 200,
-        child_tid: 200,
-        child_sp: 0,
-    }));
+    k.fork(1, 200, 200, 0);
     k.io(1, wire::OP_CLOSE, 5, 0);
     let child = |k: &mut Kernel, op, bytes: &[u8]| {
         let mut header = k.header(200, wire::KIND_IO);

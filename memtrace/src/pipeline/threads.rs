@@ -50,8 +50,9 @@ pub(super) struct Threads {
     by_tid: FxHashMap<Tid, Thread>,
     /// Counters at the end, for threads whose birth is still in the ring.
     horizons: FxHashMap<Tid, FaultCount>,
-    /// The horizons have been told: a thread that has none was born too late to count.
-    ending: bool,
+    /// The horizons have been told, and the first was read after this time: a thread that has none was born too late
+    /// to count, or, if it was born before, is gone and its last word is on its way.
+    ended: Option<Nanos>,
 }
 
 impl Threads {
@@ -63,11 +64,11 @@ impl Threads {
 
     /// A thread that was just born: its counters are zero (`copy_mm` in kernel/fork.c). One that was also found in
     /// `/proc` keeps that baseline.
-    pub(super) fn born(&mut self, tgid: Tgid, tid: Tid, ledger: &mut Ledger) {
+    pub(super) fn born(&mut self, tgid: Tgid, tid: Tid, at: Nanos, ledger: &mut Ledger) {
         if self.by_tid.get(&tid).is_some_and(|t| t.tgid == tgid && !t.exited) {
             return;
         }
-        self.add(tgid, tid, FaultCount::default(), ledger);
+        self.add(tgid, tid, FaultCount::default(), at, ledger);
     }
 
     /// One whose last word never came may have had this id before.
@@ -77,11 +78,15 @@ impl Threads {
         }
     }
 
-    fn add(&mut self, tgid: Tgid, tid: Tid, base: FaultCount, ledger: &mut Ledger) {
+    fn add(&mut self, tgid: Tgid, tid: Tid, base: FaultCount, at: Nanos, ledger: &mut Ledger) {
         let mut counting = Counting::from(base);
-        if self.ending {
-            // Ends where it begins, unless its horizon was told. Nothing is pending yet.
-            let _ = counting.end_at(self.horizons.get(&tid).copied().unwrap_or(base));
+        if let Some(ended) = self.ended {
+            // One that was born too late ends where it begins.
+            let too_late = (at > ended).then_some(base);
+            if let Some(horizon) = self.horizons.get(&tid).copied().or(too_late) {
+                // Nothing is pending yet.
+                let _ = counting.end_at(horizon);
+            }
         }
         let thread = Thread {
             acts: true,
@@ -91,14 +96,21 @@ impl Threads {
     }
 
     /// Reads the counters of a record of this thread. One that nobody told of counts from here.
-    pub(super) fn observe(&mut self, tgid: Tgid, tid: Tid, count: FaultCount, ledger: &mut Ledger) {
+    pub(super) fn observe(
+        &mut self,
+        tgid: Tgid,
+        tid: Tid,
+        count: FaultCount,
+        at: Nanos,
+        ledger: &mut Ledger,
+    ) {
         match self.by_tid.get_mut(&tid) {
             Some(thread) => {
                 thread.acts = true;
                 let settled = thread.counting.observe(count);
                 thread.book(&settled, ledger);
             }
-            None => self.add(tgid, tid, count, ledger),
+            None => self.add(tgid, tid, count, at, ledger),
         }
     }
 
@@ -269,9 +281,9 @@ impl Threads {
         }
     }
 
-    /// All horizons have been told.
-    pub(super) fn close_the_door(&mut self) {
-        self.ending = true;
+    /// All horizons have been told, and were read after this time.
+    pub(super) fn close_the_door(&mut self, ended: Nanos) {
+        self.ended = Some(ended);
     }
 
     /// The run is over.

@@ -158,6 +158,17 @@ impl Kernel {
         self.count(tid).major += 1;
     }
 
+    /// A thread makes another, of its own process or of a new one.
+    pub(super) fn fork(&mut self, tid: u32, child_tgid: u32, child_tid: u32, child_sp: u64) {
+        let header = self.header(tid, wire::KIND_FORK);
+        self.record(Record::Fork(Fork {
+            header,
+            child_tgid,
+            child_tid,
+            child_sp,
+        }));
+    }
+
     pub(super) fn wait(&mut self, tid: u32) {
         let header = self.header(tid, wire::KIND_WAIT);
         self.record(Record::Wait(header));
@@ -229,6 +240,11 @@ impl Kernel {
         }
         let time = Nanos(self.time);
         self.notice(Notice::Ending { time });
+        self.conclude()
+    }
+
+    /// Ends the run as it has been told to end.
+    pub(super) fn conclude(mut self) -> (Vec<Request>, Outcome) {
         self.take_directives();
         let outcome = self.pipeline.finish();
         if let Some(again) = self.again {

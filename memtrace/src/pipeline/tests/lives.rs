@@ -17,6 +17,42 @@ fn a_fault_after_the_exit_probe_is_in_the_books() {
     assert_eq!(outcome.unattributed, [("background_thread".to_owned(), 1)].into());
 }
 
+/// On a busy server a thread can be born and gone before what it did is taken out of the ring: nobody finds it when the
+/// horizons are read.
+#[test]
+fn a_thread_that_was_born_and_gone_while_nobody_read_the_ring_counts() {
+    for is_too_late in [false, true] {
+        let mut k = Kernel::new();
+        k.thread(P, FaultCount::default());
+        let ended = Nanos(if is_too_late { k.time } else { k.time + 1_000 });
+        k.notice(Notice::Horizon {
+            tid: Tid(P),
+            count: FaultCount::default(),
+        });
+        k.notice(Notice::Ending { time: ended });
+        k.fork(P, P, 7, 0);
+        k.accept(7, 5);
+        k.request(7, 5, "/");
+        k.minor(7, 0);
+        k.respond(7, 5);
+        k.minor(7, 0);
+        let header = k.header(7, wire::KIND_EXIT);
+        k.record(Record::Exit(header));
+        let header = k.header(7, wire::KIND_FREE);
+        k.record(Record::Free(header));
+        k.counts.clear();
+        let (requests, outcome) = k.conclude();
+        let totals: Vec<_> = requests.iter().map(|r| (r.complete, r.faults.total)).collect();
+        let expected = if is_too_late {
+            (&[][..], 0)
+        } else {
+            (&[(true, 1)][..], 2)
+        };
+        assert_eq!((&totals[..], outcome.books.kernel_min_flt), expected);
+        assert!(outcome.books.balanced);
+    }
+}
+
 #[test]
 fn a_fault_of_a_thread_whose_last_word_never_comes_is_on_neither_side() {
     let mut k = Kernel::new();
@@ -223,13 +259,7 @@ fn a_thread_whose_last_word_never_came_is_in_the_books_when_its_id_is_used_again
     k.minor(7, 0);
     let header = k.header(7, wire::KIND_EXIT);
     k.record(Record::Exit(header));
-    let header = k.header(P, wire::KIND_FORK);
-    k.record(Record::Fork(Fork {
-        header,
-        child_tgid: P,
-        child_tid: 7,
-        child_sp: 0,
-    }));
+    k.fork(P, P, 7, 0);
     k.counts.insert(7, FaultCount::default());
     k.minor(7, 0);
     k.wait(7);

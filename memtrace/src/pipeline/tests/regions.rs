@@ -111,13 +111,7 @@ fn what_was_there_before_is_known_from_proc() {
 fn a_threads_stack_is_where_its_stack_pointer_is() {
     let mut k = Kernel::serving();
     k.mmap(AT, ANON);
-    let header = k.header(1, wire::KIND_FORK);
-    k.record(Record::Fork(Fork {
-        header,
-        child_tgid: P,
-        child_tid: 2,
-        child_sp: AT + 15 * PAGE,
-    }));
+    k.fork(1, P, 2, AT + 15 * PAGE);
     k.write(AT + 3 * PAGE);
     let request = k.served();
     assert_kinds(&request, &[("zero_fill", 1)], &[("stack", 1)]);
