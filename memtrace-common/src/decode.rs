@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, Immutable, KnownLayout};
 
 use crate::{
     Fd, Tid,
-    wire::{self, Exec, Fault, Fork, Header, Io, Mm, Rss, Segment, Segments, Tally, Unmapped},
+    wire::{self, Exec, Fault, Fork, Header, Io, Mm, Rss, Segment, Segments, Tally, Unmapped, Wake},
 };
 
 /// One record, its payload still in the buffer that it was read from.
@@ -30,8 +30,10 @@ pub enum Record<'a> {
     Unmapped(Unmapped),
     /// See [`Io`].
     Io(Io, Payload<'a>),
-    /// The thread goes to wait for events.
+    /// The thread goes to wait for events, or has waited in vain: [`wire::WAIT_TIMED_OUT`].
     Wait(Header),
+    /// See [`Wake`].
+    Wake(Wake),
     /// The process set up an `io_uring`.
     Uring(Header),
     /// The process makes system calls as a 32-bit program.
@@ -215,6 +217,7 @@ impl<'a> Record<'a> {
             wire::KIND_TALLY => Self::Tally(prefix(bytes, kind)?.0),
             wire::KIND_RSS => Self::Rss(prefix(bytes, kind)?.0),
             wire::KIND_UNMAPPED => Self::Unmapped(prefix(bytes, kind)?.0),
+            wire::KIND_WAKE => Self::Wake(prefix(bytes, kind)?.0),
             other => return Err(DecodeError::Kind(other)),
         })
     }
@@ -230,6 +233,7 @@ impl<'a> Record<'a> {
             Self::Unmapped(r) => &r.header,
             Self::Tally(r) => &r.header,
             Self::Rss(r) => &r.header,
+            Self::Wake(r) => &r.header,
             Self::Io(r, _) => &r.header,
             Self::Exit(h) | Self::Free(h) | Self::Wait(h) | Self::Uring(h) | Self::Foreign(h) => h,
         }
@@ -446,6 +450,30 @@ mod tests {
             Record::decode(&bytes[..55]),
             Err(DecodeError::Short {
                 kind: wire::KIND_UNMAPPED,
+                len: 55
+            })
+        );
+    }
+
+    #[test]
+    fn a_wake_names_both_threads() {
+        let wake = Wake {
+            header: Header {
+                tid: 7,
+                kind: wire::KIND_WAKE,
+                ..Header::default()
+            },
+            tid: 8,
+            pad: 0,
+            word: 0x7000,
+        };
+        let bytes = wake.as_bytes();
+        assert_eq!(Record::decode(bytes), Ok(Record::Wake(wake)));
+        assert_eq!(Record::Wake(wake).header().tid, 7);
+        assert_eq!(
+            Record::decode(&bytes[..55]),
+            Err(DecodeError::Short {
+                kind: wire::KIND_WAKE,
                 len: 55
             })
         );

@@ -90,6 +90,8 @@ pub const ROLE_IGNORED: u32 = 0;
 pub const ROLE_INBOUND: u32 = 1;
 /// [`FdState::role`]: a connection that the process opened: only lengths are sent.
 pub const ROLE_OUTBOUND: u32 = 2;
+/// [`FdState::role`]: an end of a channel between threads (an eventfd, a pipe, a pair of sockets): only lengths are sent.
+pub const ROLE_CHANNEL: u32 = 3;
 
 /// What the kernel side knows of a descriptor.
 ///

@@ -30,7 +30,8 @@ pub const KIND_FREE: u8 = 5;
 pub const KIND_MM: u8 = 6;
 /// `Header::kind`: a call on a descriptor, [`Io`].
 pub const KIND_IO: u8 = 7;
-/// `Header::kind`: the thread goes to wait for events (epoll, poll, select); the header alone.
+/// `Header::kind`: the thread goes to wait for events (epoll, poll, select), or has waited in vain
+/// ([`WAIT_TIMED_OUT`]); the header alone.
 pub const KIND_WAIT: u8 = 8;
 /// `Header::kind`: the process set up an `io_uring`; the header alone.
 pub const KIND_URING: u8 = 9;
@@ -43,6 +44,8 @@ pub const KIND_TALLY: u8 = 11;
 pub const KIND_RSS: u8 = 12;
 /// `Header::kind`: a `munmap` returned, [`Unmapped`].
 pub const KIND_UNMAPPED: u8 = 13;
+/// `Header::kind`: the thread woke another of its process, [`Wake`].
+pub const KIND_WAKE: u8 = 14;
 
 /// Begins every record.
 ///
@@ -63,7 +66,7 @@ pub struct Header {
     pub maj_flt: u64,
     /// One of the `KIND_` constants.
     pub kind: u8,
-    /// [`Fault`]: `FAULT_` bits. [`Io`]: `IO_` bits.
+    /// [`Fault`]: `FAULT_` bits. [`Io`]: `IO_` bits. [`KIND_WAIT`]: [`WAIT_TIMED_OUT`], or zero.
     pub flags: u8,
     /// [`Mm`], [`Unmapped`]: an `MM_` constant. [`Io`]: an `OP_` constant.
     pub op: u8,
@@ -110,6 +113,10 @@ pub const FAULT_WRITE: u8 = 2;
 pub const FAULT_EXEC: u8 = 4;
 /// The page was there but its protection forbade the access; else it was not present.
 pub const FAULT_PROTECTION: u8 = 8;
+
+/// The record of a wait for events comes as it **returns**, because the time that the thread would wait has run out:
+/// what the thread does next is a timer's work. One that only asked, and would not have waited, has no such record.
+pub const WAIT_TIMED_OUT: u8 = 1;
 
 /// A page fault's entry: an attempt, which the thread's next record confirms.
 #[repr(C)]
@@ -202,6 +209,24 @@ pub struct Unmapped {
     pub ret: i64,
 }
 
+/// The header's thread woke another of the same process that waited for a futex, by a call that does so
+/// (`FUTEX_WAKE` and its kin).
+///
+/// Only where one of the two may have work for a request, as far as the probes can tell. What a lock's waiters do that
+/// `FUTEX_REQUEUE` moved to another word is not told.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Wake {
+    /// Who woke it, and when.
+    pub header: Header,
+    /// The thread that was woken.
+    pub tid: u32,
+    /// Zero.
+    pub pad: u32,
+    /// The address of the word that it waited for.
+    pub word: u64,
+}
+
 /// Page frames, counted in base pages.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -274,6 +299,10 @@ pub const OP_RECV_FD: u8 = 10;
 pub const OP_MARK: u8 = 11;
 /// How a marker begins.
 pub const MARK: [u8; 9] = *b"memtrace:";
+/// `eventfd`, `eventfd2`, `pipe`, `pipe2`, `socketpair`: a channel, by which threads can hand work to each other. What is
+/// read from `fd` is what was written to `ret`; the same descriptor for an eventfd. `other` is 1 where it goes the other
+/// way, too (`socketpair`).
+pub const OP_CHANNEL: u8 = 12;
 /// As much of a marker is read, in bytes.
 pub const MARK_MAX: usize = 256;
 
@@ -283,6 +312,8 @@ pub const IO_PAYLOAD: u8 = 1;
 pub const IO_OUTBOUND: u8 = 2;
 /// `close_range` with `CLOSE_RANGE_CLOEXEC`.
 pub const IO_CLOEXEC: u8 = 4;
+/// The descriptor is a channel's, see [`OP_CHANNEL`]; no payload. Its other end may be another process's.
+pub const IO_CHANNEL: u8 = 8;
 
 /// A call on a descriptor.
 #[repr(C)]
@@ -323,6 +354,7 @@ const _: () = {
     assert!(size_of::<Exec>() == 64);
     assert!(size_of::<Mm>() == 120);
     assert!(size_of::<Unmapped>() == 56);
+    assert!(size_of::<Wake>() == 56);
     assert!(size_of::<Io>() == 56);
     assert!(size_of::<Tally>() == 96);
     assert!(size_of::<Rss>() == 80);

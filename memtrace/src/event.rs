@@ -99,6 +99,20 @@ pub enum Notice {
         /// What it is.
         socket: Socket,
     },
+    /// A descriptor was found to be an end of a channel, by which threads of its process can hand work to each other:
+    /// both its ends are there.
+    Channel {
+        /// Its process.
+        tgid: Tgid,
+        /// The descriptor.
+        fd: Fd,
+        /// Which channel: the same for all descriptors of one.
+        channel: u64,
+        /// Something can be read from it.
+        reads: bool,
+        /// Something can be written to it.
+        writes: bool,
+    },
     /// A process has been gone for a while, and no record has said so.
     Gone {
         /// The process.

@@ -193,6 +193,7 @@ impl Connections {
         let Moment { tgid, now, .. } = moment;
         let fd = Fd(io.header.fd);
         match io.header.op {
+            wire::OP_READ | wire::OP_WRITE if io.header.flags & wire::IO_CHANNEL != 0 => {}
             wire::OP_READ | wire::OP_WRITE => match self.descriptors.get(tgid, fd) {
                 Some(Descriptor::Inbound(id)) => {
                     return self.through(id, io, payload, moment, worker, ledger, directives);

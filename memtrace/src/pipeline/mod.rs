@@ -237,6 +237,7 @@ impl Pipeline {
                 self.connections
                     .found(tgid, fd, socket, self.now, &mut self.ledger);
             }
+            Notice::Channel { .. } => {}
             Notice::Gone { tgid, time } => self.gone(tgid, time),
             Notice::Horizon { tid, count } => self.threads.horizon(tid, count, &mut self.ledger),
             Notice::Ending { time } => {
@@ -321,7 +322,7 @@ impl Pipeline {
                     tgid.0
                 ));
             }
-            Record::Fault(_) | Record::Free(_) | Record::Unmapped(_) => {}
+            Record::Fault(_) | Record::Free(_) | Record::Unmapped(_) | Record::Wake(_) => {}
         }
     }
 

@@ -14,7 +14,7 @@ pub(super) enum Table {
     Rows,
     /// Threads, in the order in which the block meets them: rows refer to them by their numbers.
     Threads,
-    /// What every record of a probe begins with; the tables from `Fault` to `Unmapped` have the rest.
+    /// What every record of a probe begins with; the tables from `Fault` to `Wake` have the rest.
     Header,
     Fault,
     Fork,
@@ -29,6 +29,7 @@ pub(super) enum Table {
     Tally,
     Rss,
     Unmapped,
+    Wake,
     // What userspace learned.
     Begin,
     Process,
@@ -38,6 +39,7 @@ pub(super) enum Table {
     Named,
     Seeded,
     Socket,
+    Channel,
     Gone,
     Horizon,
     Ending,
@@ -58,7 +60,7 @@ const fn table(table: Table, name: &'static str, columns: &'static [(&'static st
 }
 
 /// All tables, in [`Table`]'s order.
-pub(super) const TABLES: [Layout; 30] = [
+pub(super) const TABLES: [Layout; 32] = [
     table(Table::Rows, "rows", &[("table", Plain)]),
     table(Table::Threads, "threads", &[("tgid", Plain), ("tid", Plain)]),
     table(
@@ -127,7 +129,7 @@ pub(super) const TABLES: [Layout; 30] = [
             ("payload", Bytes),
         ],
     ),
-    table(Table::Wait, "wait", &[]),
+    table(Table::Wait, "wait", &[("flags", Plain)]),
     table(Table::Uring, "uring", &[]),
     table(Table::Foreign, "foreign", &[]),
     table(
@@ -160,6 +162,7 @@ pub(super) const TABLES: [Layout; 30] = [
         "unmapped",
         &[("op", Plain), ("began_ns", Delta), ("ret", Signed)],
     ),
+    table(Table::Wake, "wake", &[("tid", Delta), ("word", Delta)]),
     table(Table::Begin, "begin", &[("time_ns", Plain)]),
     table(
         Table::Process,
@@ -210,6 +213,17 @@ pub(super) const TABLES: [Layout; 30] = [
         Table::Socket,
         "socket",
         &[("tgid", Plain), ("fd", Signed), ("role", Plain), ("port", Plain)],
+    ),
+    table(
+        Table::Channel,
+        "channel",
+        &[
+            ("tgid", Plain),
+            ("fd", Signed),
+            ("channel", Delta),
+            ("reads", Plain),
+            ("writes", Plain),
+        ],
     ),
     table(Table::Gone, "gone", &[("tgid", Plain), ("time_ns", Plain)]),
     table(

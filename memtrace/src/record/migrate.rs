@@ -35,6 +35,8 @@ const CHANGES: &[Change] = &[
     added(2, "untold", "last_fault_ns"),
     // Calls had no beginning, and munmap no end.
     added(2, "mm", "began_ns"),
+    // A wait was told of as it began, and that was all.
+    added(3, "wait", "flags"),
 ];
 
 /// A column that is new in a version: 0, or nothing, in all rows before it.

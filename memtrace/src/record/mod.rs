@@ -27,7 +27,7 @@ pub use preamble::{Asked, Clocks, End, Origin, Preamble};
 pub use write::Recorder;
 
 /// The version that is written. Older ones are read, see `migrate`; newer ones are refused.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// What a recording begins with.
 pub const MAGIC: [u8; 8] = *b"memtrace";

@@ -7,7 +7,7 @@ pub(super) mod parse;
 use memtrace_common::{
     Nanos,
     decode::{Payload, Record},
-    wire::{Exec, Fault, Fork, Header, Io, Mm, Rss, Segment, Unmapped},
+    wire::{Exec, Fault, Fork, Header, Io, Mm, Rss, Segment, Unmapped, Wake},
 };
 use rustc_hash::FxHashMap;
 
@@ -196,7 +196,16 @@ impl Rows {
             }
             Record::Exit(header) => drop(self.begin_record(Table::Exit, header)),
             Record::Free(header) => drop(self.begin_record(Table::Free, header)),
-            Record::Wait(header) => drop(self.begin_record(Table::Wait, header)),
+            Record::Wait(header) => {
+                self.begin_record(Table::Wait, header).put(header.flags.into());
+            }
+            Record::Wake(Wake {
+                header, tid, word, ..
+            }) => {
+                self.begin_record(Table::Wake, header)
+                    .put((*tid).into())
+                    .put(*word);
+            }
             Record::Uring(header) => drop(self.begin_record(Table::Uring, header)),
             Record::Foreign(header) => drop(self.begin_record(Table::Foreign, header)),
             Record::Mm(mm) => self.mm(mm),
@@ -355,6 +364,20 @@ impl Rows {
                     .put(role)
                     .put_option(port.map(u64::from));
             }
+            Notice::Channel {
+                tgid,
+                fd,
+                channel,
+                reads,
+                writes,
+            } => {
+                self.begin(Table::Channel)
+                    .put(tgid.0.into())
+                    .put_signed(fd.0.into())
+                    .put(*channel)
+                    .put((*reads).into())
+                    .put((*writes).into());
+            }
             Notice::Gone { tgid, time } => {
                 self.begin(Table::Gone).put(tgid.0.into()).put(time.0);
             }
@@ -432,7 +455,7 @@ fn family(record: &Record<'_>) -> usize {
     match record {
         Record::Fault(_) => 0,
         Record::Mm(_) | Record::Unmapped(_) => 1,
-        Record::Io(..) | Record::Wait(_) | Record::Uring(_) | Record::Foreign(_) => 2,
+        Record::Io(..) | Record::Wait(_) | Record::Wake(_) | Record::Uring(_) | Record::Foreign(_) => 2,
         Record::Tally(_) | Record::Rss(_) => 3,
         Record::Fork(_) | Record::Exec(_) | Record::Exit(_) | Record::Free(_) => 4,
     }

@@ -6,7 +6,7 @@
 use memtrace_common::{
     FaultCount, Fd, Nanos, Tgid, Tid,
     decode::{Payload, Record},
-    wire::{self, Exec, Fault, Fork, FrameCount, Header, Io, Mm, Rss, Segments, Tally, Unmapped},
+    wire::{self, Exec, Fault, Fork, FrameCount, Header, Io, Mm, Rss, Segments, Tally, Unmapped, Wake},
 };
 
 use super::{INBOUND, LISTENER, OUTBOUND};
@@ -244,7 +244,7 @@ impl<'a> Parser<'a> {
         let Some(table) = *self.tables.get(number)? else {
             return Some(None);
         };
-        let event = if (Table::Fault as usize..=Table::Unmapped as usize).contains(&(table as usize)) {
+        let event = if (Table::Fault as usize..=Table::Wake as usize).contains(&(table as usize)) {
             Event::Record(self.record(table)?)
         } else {
             Event::Notice(self.notice(table)?)
@@ -316,7 +316,16 @@ impl<'a> Parser<'a> {
             }
             Table::Exit => Record::Exit(header),
             Table::Free => Record::Free(header),
-            Table::Wait => Record::Wait(header),
+            Table::Wait => {
+                header.flags = row.take_as()?;
+                Record::Wait(header)
+            }
+            Table::Wake => Record::Wake(Wake {
+                header,
+                tid: row.take_as()?,
+                pad: 0,
+                word: row.take()?,
+            }),
             Table::Uring => Record::Uring(header),
             Table::Foreign => Record::Foreign(header),
             Table::Mm => {
@@ -412,6 +421,13 @@ impl<'a> Parser<'a> {
                 time: row.time()?,
             },
             Table::Socket => socket(&mut row)?,
+            Table::Channel => Notice::Channel {
+                tgid: row.tgid()?,
+                fd: Fd(i32::try_from(row.take_signed()?).ok()?),
+                channel: row.take()?,
+                reads: row.take_flag()?,
+                writes: row.take_flag()?,
+            },
             Table::Gone => Notice::Gone {
                 tgid: row.tgid()?,
                 time: row.time()?,
@@ -500,6 +516,7 @@ fn kind(table: Table) -> Option<u8> {
         Table::Tally => wire::KIND_TALLY,
         Table::Rss => wire::KIND_RSS,
         Table::Unmapped => wire::KIND_UNMAPPED,
+        Table::Wake => wire::KIND_WAKE,
         _ => return None,
     })
 }

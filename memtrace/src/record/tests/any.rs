@@ -7,7 +7,7 @@ use memtrace_common::{
     decode::Record,
     wire::{
         self, Exec, Fault, Fork, FrameCount, Header, Io, Mm, Rss, SEGMENTS_MAX, Segment, Segments, Tally,
-        Unmapped,
+        Unmapped, Wake,
     },
 };
 use proptest::{collection::vec, prelude::*, strategy::ValueTree, test_runner::TestRunner};
@@ -134,11 +134,20 @@ fn record() -> impl Strategy<Value = Told> {
     let bare = prop::sample::select(vec![
         wire::KIND_EXIT,
         wire::KIND_FREE,
-        wire::KIND_WAIT,
         wire::KIND_URING,
         wire::KIND_FOREIGN,
     ]);
     let bare = bare.prop_flat_map(header).prop_map(|header| told(&header));
+    let wait =
+        (header(wire::KIND_WAIT), any::<u8>()).prop_map(|(header, flags)| told(&Header { flags, ..header }));
+    let wake = (header(wire::KIND_WAKE), word(), figure()).prop_map(|(header, tid, word)| {
+        told(&Wake {
+            header,
+            tid,
+            pad: 0,
+            word,
+        })
+    });
     let tally = (timing(wire::KIND_TALLY), work()).prop_map(|(header, work)| {
         told(&Tally {
             header,
@@ -178,6 +187,8 @@ fn record() -> impl Strategy<Value = Told> {
         1 => tally.boxed(),
         1 => rss.boxed(),
         1 => unmapped.boxed(),
+        1 => wait.boxed(),
+        1 => wake.boxed(),
     ]
 }
 
@@ -285,6 +296,7 @@ fn notice() -> impl Strategy<Value = Notice> {
         port().prop_map(|port| Socket::Inbound { port }),
         Just(Socket::Outbound),
     ];
+    let channel = (tgid(), fd(), figure(), any::<bool>(), any::<bool>());
     let lost = [figure(), figure(), figure(), figure(), figure(), figure()];
     prop_oneof![
         time().prop_map(|time| Notice::Begin { time }),
@@ -317,6 +329,13 @@ fn notice() -> impl Strategy<Value = Notice> {
         }),
         (tgid(), time()).prop_map(|(tgid, time)| Notice::Seeded { tgid, time }),
         (tgid(), fd(), socket).prop_map(|(tgid, fd, socket)| Notice::Socket { tgid, fd, socket }),
+        channel.prop_map(|(tgid, fd, channel, reads, writes)| Notice::Channel {
+            tgid,
+            fd,
+            channel,
+            reads,
+            writes
+        }),
         (tgid(), time()).prop_map(|(tgid, time)| Notice::Gone { tgid, time }),
         (tid(), count()).prop_map(|(tid, count)| Notice::Horizon { tid, count }),
         time().prop_map(|time| Notice::Ending { time }),
