@@ -21,4 +21,5 @@ pub mod run;
 pub mod tables;
 pub mod timed;
 pub mod timeline;
+pub mod waiting;
 pub mod window;

@@ -8,6 +8,7 @@ use memtrace_common::Nanos;
 use crate::{
     event::Event,
     ledger::{
+        SETTLE,
         entry::{Request, Summary, Target},
         journal::Posting,
         route::{Pattern, PatternError, Routing},
@@ -165,6 +166,7 @@ impl Run {
             port: asked.port,
             fault_time: asked.fault_time,
             keeps_payload,
+            settle: asked.settle.map_or(SETTLE, Nanos),
         };
         let mut pipeline = Pipeline::new(config);
         let drawn = (look.timeline.is_some() || look.tables).then(|| Drawn {

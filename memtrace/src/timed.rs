@@ -1,7 +1,8 @@
 //! Completed faults, each with its time, where faults are timed.
 //!
-//! Owns the pairing: what became of a fault is known from its thread's next record, and how long it took from the next
-//! one that can say so. Must not know what is made of either. Holds one fault a thread, at most.
+//! Owns the pairing: what became of a fault is known from its thread's next record, how long it took from the next one
+//! that can say so, and whose it is when its token is resolved. Must not know what is made of any. Holds one fault a
+//! thread, and those that wait for tokens.
 
 use memtrace_common::{Nanos, Tgid, Tid, decode::Record};
 use rustc_hash::FxHashMap;
@@ -14,7 +15,8 @@ use crate::{
         counting::Outcome,
         vma::{Files, Region},
     },
-    window::{Owner, Reason},
+    waiting::Waiting,
+    window::{Owner, Reason, TokenId, Whose},
 };
 
 /// A fault that has completed.
@@ -61,10 +63,10 @@ impl Completed {
     /// The request that it is on, or why it is on none.
     pub fn whose(&self) -> Result<u64, &'static str> {
         match self.owner {
-            Owner::Request(id) => Ok(id.0),
+            Owner::Request(id, _) => Ok(id.0),
             Owner::Nobody(reason) => Err(reason.name()),
             // Its thread has not done anything yet that tells; if it never does, that is the reason.
-            Owner::Unproven => Err(Reason::BackgroundThread.name()),
+            Owner::Token(..) | Owner::Unproven => Err(Reason::BackgroundThread.name()),
         }
     }
 }
@@ -79,6 +81,8 @@ pub struct Timed {
     waiting: FxHashMap<Tid, Completed>,
     /// Times that came before their faults had completed.
     early: FxHashMap<Tid, (Nanos, u32)>,
+    /// Faults with their times, until it is known whose they are.
+    unresolved: Waiting<Completed>,
     /// A thread that is gone with the last event, which may have confirmed its last fault.
     gone: Option<Tid>,
 }
@@ -136,28 +140,29 @@ impl Timed {
     }
 
     /// The thread's last fault took so long, or nobody knows.
-    fn took(&mut self, tid: Tid, ns: Option<u32>, mut out: impl FnMut(Completed)) {
+    fn took(&mut self, tid: Tid, ns: Option<u32>, out: impl FnMut(Completed)) {
         let last = self.last.get(&tid).copied();
         if let Some(mut fault) = self.waiting.remove(&tid) {
             if last == Some(fault.taken.at) {
                 fault.took = ns;
             }
-            out(fault);
+            self.hand_on(fault, out);
         } else if let (Some(last), Some(ns)) = (last, ns) {
             self.early.insert(tid, (last, ns));
         }
     }
 
     /// What the ledger posted because of the event.
-    pub fn posting(&mut self, posting: &Posting, files: &Files, mut out: impl FnMut(Completed)) {
-        let &Posting::Fault {
-            tgid,
-            taken,
-            outcome,
-            owner,
-        } = posting
-        else {
-            return;
+    pub fn posting(&mut self, posting: &Posting, files: &Files, out: impl FnMut(Completed)) {
+        let (tgid, taken, outcome, owner) = match *posting {
+            Posting::Fault {
+                tgid,
+                taken,
+                outcome,
+                owner,
+            } => (tgid, taken, outcome, owner),
+            Posting::Resolved { token, whose } => return self.resolved(token, whose, out),
+            _ => return,
         };
         let mut fault = Completed {
             tgid,
@@ -168,28 +173,47 @@ impl Timed {
             took: None,
         };
         if !self.times_faults {
-            out(fault);
+            self.hand_on(fault, out);
             return;
         }
         match self.early.remove(&taken.tid) {
             Some((at, ns)) if at == taken.at => {
                 fault.took = Some(ns);
-                out(fault);
+                self.hand_on(fault, out);
             }
             _ => {
                 if let Some(before) = self.waiting.insert(taken.tid, fault) {
-                    out(before);
+                    self.hand_on(before, out);
                 }
             }
         }
     }
 
+    /// Its time is known if it ever will be.
+    fn hand_on(&mut self, fault: Completed, mut out: impl FnMut(Completed)) {
+        if let Some(fault) = self.unresolved.keep(fault.owner, fault) {
+            out(fault);
+        }
+    }
+
+    fn resolved(&mut self, token: TokenId, whose: Whose, mut out: impl FnMut(Completed)) {
+        for fault in self.waiting.values_mut() {
+            if matches!(fault.owner, Owner::Token(of, _) if of == token) {
+                fault.owner = fault.owner.resolved(whose);
+            }
+        }
+        for fault in self.unresolved.resolved(token) {
+            let owner = fault.owner.resolved(whose);
+            out(Completed { owner, ..fault });
+        }
+    }
+
     /// The thread is gone: nothing says any more how long its last fault took.
-    fn leaves(&mut self, tid: Tid, out: impl FnOnce(Completed)) {
+    fn leaves(&mut self, tid: Tid, out: impl FnMut(Completed)) {
         self.last.remove(&tid);
         self.early.remove(&tid);
         if let Some(fault) = self.waiting.remove(&tid) {
-            out(fault);
+            self.hand_on(fault, out);
         }
     }
 

@@ -9,7 +9,7 @@ use memtrace_common::Tgid;
 
 use crate::{
     diff,
-    ledger::route::Pattern,
+    ledger::{SETTLE, route::Pattern},
     record::Asked,
     report::{
         Format,
@@ -87,6 +87,9 @@ pub(super) struct LiveArgs {
     /// Time every fault; costs more.
     #[arg(long)]
     pub fault_time: bool,
+    /// How long a request that has been answered waits, before it is listed, for work that may still be its.
+    #[arg(long, value_name = "TIME", default_value = "250ms", value_parser = offset)]
+    pub settle: Duration,
     /// How much is said beside it.
     #[command(flatten)]
     pub voice: Voice,
@@ -103,6 +106,7 @@ impl LiveArgs {
             route: texts(&self.report.route),
             only: self.report.only.iter().map(ToString::to_string).collect(),
             query: self.report.query,
+            settle: u64::try_from(self.settle.as_nanos()).ok(),
         }
     }
 
@@ -118,6 +122,7 @@ impl LiveArgs {
             },
             buffer: BUFFER,
             fault_time: true,
+            settle: Duration::from_nanos(SETTLE.0),
             voice: args.voice,
         }
     }

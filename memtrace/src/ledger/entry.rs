@@ -133,6 +133,25 @@ pub struct Space {
     pub mprotect_calls: u64,
 }
 
+impl Space {
+    /// More calls.
+    pub fn add(&mut self, more: &Self) {
+        for (sum, more) in [
+            (&mut self.mmap_calls, more.mmap_calls),
+            (&mut self.mmap_bytes, more.mmap_bytes),
+            (&mut self.munmap_calls, more.munmap_calls),
+            (&mut self.munmap_bytes, more.munmap_bytes),
+            (&mut self.brk_calls, more.brk_calls),
+            (&mut self.brk_bytes, more.brk_bytes),
+            (&mut self.mremap_calls, more.mremap_calls),
+            (&mut self.madvise_calls, more.madvise_calls),
+            (&mut self.mprotect_calls, more.mprotect_calls),
+        ] {
+            *sum = sum.saturating_add(more);
+        }
+    }
+}
+
 /// Resident memory, bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Rss {

@@ -7,7 +7,7 @@ use memtrace_common::{Nanos, Tgid, Tid, wire::Mm};
 use super::Taken;
 use crate::{
     model::counting::Outcome,
-    window::{Owner, RequestId},
+    window::{Owner, RequestId, TokenId, Whose},
 };
 
 /// Something was booked.
@@ -60,10 +60,10 @@ pub enum Posting {
         call: Mm,
         /// The bytes that it was about; `None` where it did nothing.
         moved: Option<u64>,
-        /// The request that it was for.
-        of: Option<RequestId>,
+        /// Whom it was for.
+        of: Owner,
     },
-    /// A thread turned to a request, or away from all.
+    /// A thread turned to other work.
     Turned {
         /// Its process.
         tgid: Tgid,
@@ -72,7 +72,14 @@ pub enum Posting {
         /// When.
         at: Nanos,
         /// For whom it works from now on.
-        to: Option<RequestId>,
+        to: Owner,
+    },
+    /// It is known for whom work was, on whose token faults, calls and turns have been posted.
+    Resolved {
+        /// The token.
+        token: TokenId,
+        /// Whose it is.
+        whose: Whose,
     },
 }
 

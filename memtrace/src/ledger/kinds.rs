@@ -83,13 +83,32 @@ impl Kinds {
         let Some(cause) = place.cause(outcome) else { return };
         self.causes[cause as usize] += 1;
         self.regions[place.region as usize] += 1;
-        let Some(file) = place.file else { return };
-        if let Some((_, faults)) = self.files.iter_mut().find(|(known, _)| *known == file) {
-            *faults += 1;
+        if let Some(file) = place.file {
+            self.add_in_file(file, 1);
+        }
+    }
+
+    /// Those of another, too.
+    pub(super) fn absorb(&mut self, other: &Self) {
+        for (sum, more) in self.causes.iter_mut().zip(other.causes) {
+            *sum += more;
+        }
+        for (sum, more) in self.regions.iter_mut().zip(other.regions) {
+            *sum += more;
+        }
+        for &(file, faults) in &other.files {
+            self.add_in_file(file, faults);
+        }
+        self.other_files += other.other_files;
+    }
+
+    fn add_in_file(&mut self, file: FileId, faults: u64) {
+        if let Some((_, sum)) = self.files.iter_mut().find(|(known, _)| *known == file) {
+            *sum += faults;
         } else if self.files.len() < FILES_MAX {
-            self.files.push((file, 1));
+            self.files.push((file, faults));
         } else {
-            self.other_files += 1;
+            self.other_files += faults;
         }
     }
 

@@ -9,11 +9,9 @@ use super::entry::{Frames, Rss};
 /// Bytes of a base page.
 const PAGE: i64 = 4096;
 
-/// The sums of one request.
+/// Resident memory at both ends of a request.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Memory {
-    frames: FrameCount,
-    fault_ns: u64,
     /// At its first byte read.
     first: Option<Resident>,
     /// At its last byte written so far.
@@ -66,39 +64,23 @@ const ANON: usize = 1;
 const SWAP: usize = 2;
 const SHMEM: usize = 3;
 
-impl Memory {
-    /// A request begins.
-    pub(super) fn beginning_at(first: Option<Resident>) -> Self {
-        Self {
-            first,
-            ..Self::default()
-        }
-    }
-
-    /// Its thread worked for it.
-    pub(super) fn add(&mut self, work: &Work) {
-        let (sum, more) = (&mut self.frames, &work.frames);
+impl Work {
+    /// More of it.
+    pub(super) fn add(&mut self, more: &Self) {
+        let (sum, more_frames) = (&mut self.frames, &more.frames);
         for (sum, more) in [
-            (&mut sum.user, more.user),
-            (&mut sum.page_table, more.page_table),
-            (&mut sum.kernel, more.kernel),
-            (&mut sum.freed, more.freed),
-            (&mut sum.huge, more.huge),
-            (&mut self.fault_ns, work.fault_ns),
+            (&mut sum.user, more_frames.user),
+            (&mut sum.page_table, more_frames.page_table),
+            (&mut sum.kernel, more_frames.kernel),
+            (&mut sum.freed, more_frames.freed),
+            (&mut sum.huge, more_frames.huge),
+            (&mut self.fault_ns, more.fault_ns),
         ] {
             *sum = sum.saturating_add(more);
         }
     }
 
-    /// A part of its answer was written.
-    pub(super) fn wrote_at(&mut self, last: Resident) {
-        self.last = Some(last);
-    }
-
-    pub(super) fn fault_ns(&self) -> u64 {
-        self.fault_ns
-    }
-
+    /// Its page frames, as a report has them.
     pub(super) fn frames(&self) -> Frames {
         let FrameCount {
             user,
@@ -115,6 +97,18 @@ impl Memory {
             kernel,
             huge,
         }
+    }
+}
+
+impl Memory {
+    /// A request begins.
+    pub(super) fn beginning_at(first: Option<Resident>) -> Self {
+        Self { first, last: None }
+    }
+
+    /// A part of its answer was written.
+    pub(super) fn wrote_at(&mut self, last: Resident) {
+        self.last = Some(last);
     }
 
     /// `None` where one end was not seen.

@@ -1,16 +1,18 @@
 //! Per-request totals and the books.
 //!
-//! Owns addition: what settles is booked once, on a request or on a reason. Must not know where events come from,
-//! why a fault is on a request, or how figures are shown.
+//! Owns addition: what settles is booked once, on a request or on a reason, at the latest when it is known for whom it
+//! was. Must not know where events come from, why a fault is on a request, or how figures are shown.
 //!
 //! - `entry`: the objects of a report
 //! - `kinds`: faults by cause, region and file
 //! - `memory`: page frames, resident memory, time in faults
 //! - `journal`: what is booked, posting by posting
 //! - `attempt`: a fault on its way
+//! - `account`: what work came to, until it is known for whom
 //! - `open`: a request on its way
 //! - `activity`: what goes on in one process, for figures that span requests
 
+mod account;
 mod activity;
 mod attempt;
 pub mod entry;
@@ -21,12 +23,13 @@ mod open;
 pub mod route;
 pub mod spread;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use memtrace_common::{FaultCount, Nanos, Tgid, Tid, wire::Mm};
 use rustc_hash::FxHashMap;
 
 use self::{
+    account::{Account, Sums},
     activity::Activity,
     entry::{Books, Lost, Request, Space},
     journal::{Journal, Posting},
@@ -35,14 +38,15 @@ use self::{
 };
 use crate::{
     model::{counting::Outcome, vma::Files},
-    window::{Owner, Reason, RequestId},
+    window::{Effect, Owner, Reason, RequestId, TokenId, Whose},
 };
 pub use attempt::{Attempt, Taken};
 pub use kinds::Place;
 pub use memory::{Resident, Work};
 
-/// How long a request that has ended waits for the confirmation of its last faults, in the run's own time.
-const SETTLE: Nanos = Nanos(250_000_000);
+/// How long a request that has ended waits for what may still turn out to be its, in the run's own time, unless that is
+/// asked for otherwise.
+pub const SETTLE: Nanos = Nanos(250_000_000);
 
 /// Values that one request can have.
 const VALUES_MAX: usize = 64;
@@ -64,10 +68,13 @@ pub struct Head {
 #[derive(Debug, Default)]
 pub struct Ledger {
     requests: FxHashMap<RequestId, Open>,
-    /// Those that have ended and wait, in order.
-    closing: Vec<RequestId>,
-    /// Of these, by the thread whose word they wait for.
-    awaiting: FxHashMap<Tid, Vec<RequestId>>,
+    /// What waits for tokens.
+    accounts: FxHashMap<TokenId, Account>,
+    /// Those that have ended and wait, by when.
+    closing: BTreeSet<(Nanos, RequestId)>,
+    /// Those of which something has come that they may have waited for.
+    ready: Vec<RequestId>,
+    settle: Nanos,
     processes: FxHashMap<Tgid, Activity>,
     /// Reported but for the names of files.
     done: Vec<(Request, Kinds)>,
@@ -83,6 +90,7 @@ pub struct Ledger {
     others: u64,
     kernel: FaultCount,
     direct: u64,
+    causal: u64,
     unseen: u64,
     failed: u64,
     /// Attempts of which nothing says whether they completed.
@@ -92,9 +100,10 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// An empty ledger, of a run whose faults are timed or not.
-    pub fn timing_faults(times_faults: bool) -> Self {
+    /// An empty ledger, of a run whose faults are timed or not. A request that has ended waits for `settle` at most.
+    pub fn new(times_faults: bool, settle: Nanos) -> Self {
         Self {
+            settle,
             times_faults,
             ..Self::default()
         }
@@ -105,13 +114,13 @@ impl Ledger {
         self.journal.keep();
     }
 
-    /// A thread works for this request from now on, or for none.
-    pub fn turned(&mut self, tgid: Tgid, tid: Tid, at: Nanos, to: Option<RequestId>) {
+    /// A thread works for this one from now on.
+    pub fn turned(&mut self, tgid: Tgid, tid: Tid, at: Nanos, to: Owner) {
         self.journal.post(|| Posting::Turned { tgid, tid, at, to });
     }
 
     /// An address-space call, which a request's space has where it moved anything.
-    pub fn called(&mut self, call: &Mm, moved: Option<u64>, of: Option<RequestId>) {
+    pub fn called(&mut self, call: &Mm, moved: Option<u64>, of: Owner) {
         self.journal.post(|| Posting::Call {
             call: *call,
             moved,
@@ -173,46 +182,40 @@ impl Ledger {
         if let Some(request) = self.requests.remove(&id) {
             self.journal.post(|| Posting::Withdrawn { id });
             self.close_window(id, request.tgid);
-            *self.unattributed.entry(Reason::Idle).or_default() += request.minor + request.major;
+            self.explain(Reason::Idle, request.sums.faults());
         }
     }
 
-    /// Its response is over, or never will be. `by` is the thread that ended it.
-    pub fn end(&mut self, id: RequestId, at: Nanos, complete: bool, by: Option<Tid>) {
+    /// Its response is over, or never will be. It is reported when nothing of it is to come.
+    pub fn end(&mut self, id: RequestId, at: Nanos, complete: bool) {
         let Some(request) = self.requests.get(&id).filter(|r| r.ended.is_none()) else {
             return;
         };
         self.journal.post(|| Posting::Ended { id, at });
-        let reader = request.tid;
-        let awaits = by.is_some_and(|by| by != reader).then_some(reader);
         let (in_window, open_max) = self.close_window(id, request.tgid);
-        let ended = Ended {
-            awaits,
-            at,
-            complete,
-            in_window,
-            open_max,
-        };
-        match self.requests.get_mut(&id) {
-            Some(request) if request.pending > 0 || awaits.is_some() => {
-                request.ended = Some(ended);
-                self.closing.push(id);
-                if let Some(reader) = awaits {
-                    self.awaiting.entry(reader).or_default().push(id);
-                }
-            }
-            Some(_) => self.report(id, ended),
-            None => {}
+        if let Some(request) = self.requests.get_mut(&id) {
+            request.ended = Some(Ended {
+                at,
+                complete,
+                in_window,
+                open_max,
+            });
+            self.closing.insert((at, id));
+            self.ready.push(id);
         }
     }
 
     /// A fault's attempt begins in this process.
     pub fn attempt(&mut self, tgid: Tgid, owner: Owner, taken: Taken) -> Attempt {
         let number = self.processes.entry(tgid).or_default().attempt();
-        if let Owner::Request(id) = owner
-            && let Some(request) = self.requests.get_mut(&id)
-        {
-            request.pending += 1;
+        match owner {
+            Owner::Request(id, _) => {
+                if let Some(request) = self.requests.get_mut(&id) {
+                    request.pending += 1;
+                }
+            }
+            Owner::Token(token, _) => self.accounts.entry(token).or_default().pending += 1,
+            Owner::Nobody(_) | Owner::Unproven => {}
         }
         Attempt { owner, taken, number }
     }
@@ -229,21 +232,39 @@ impl Ledger {
         }
         let completed = outcome != Outcome::Failed;
         self.kinds.add(attempt.taken.place, outcome);
+        let owner = self.as_known(attempt.owner);
         if completed {
             self.journal.post(|| Posting::Fault {
                 tgid,
                 taken: attempt.taken,
                 outcome,
-                owner: attempt.owner,
+                owner,
             });
         }
-        match attempt.owner {
-            Owner::Request(id) => self.settle_on(id, attempt, outcome),
-            Owner::Nobody(reason) if completed => self.explain(reason, 1),
-            Owner::Nobody(_) => {}
-            Owner::Unproven => return completed,
+        self.settle_on(owner, &attempt.taken, outcome);
+        if let Owner::Token(token, _) = attempt.owner {
+            self.settle_account(token);
         }
-        false
+        completed && owner == Owner::Unproven
+    }
+
+    /// Whom an attempt is for, as far as it is known by now.
+    fn as_known(&self, owner: Owner) -> Owner {
+        let Owner::Token(token, _) = owner else {
+            return owner;
+        };
+        let whose = self.accounts.get(&token).and_then(|account| account.whose);
+        whose.map_or(owner, |whose| owner.resolved(whose))
+    }
+
+    /// One attempt less is to be confirmed in an account.
+    fn settle_account(&mut self, token: TokenId) {
+        if let Some(account) = self.accounts.get_mut(&token) {
+            account.pending = account.pending.saturating_sub(1);
+            if account.pending == 0 && account.whose.is_some() {
+                self.accounts.remove(&token);
+            }
+        }
     }
 
     /// Its thread is gone, and the kernel has not said what became of it.
@@ -254,35 +275,66 @@ impl Ledger {
 
     /// Whatever becomes of it is after the end of the run.
     pub fn forget_attempt(&mut self, attempt: Attempt) {
-        if let Owner::Request(id) = attempt.owner {
-            self.settle_on(id, attempt, Outcome::Failed);
+        let owner = self.as_known(attempt.owner);
+        self.settle_on(owner, &attempt.taken, Outcome::Failed);
+        if let Owner::Token(token, _) = attempt.owner {
+            self.settle_account(token);
         }
     }
 
-    fn settle_on(&mut self, id: RequestId, attempt: Attempt, outcome: Outcome) {
-        let Some(request) = self.requests.get_mut(&id) else {
-            if outcome != Outcome::Failed {
-                self.explain(Reason::Evicted, 1);
+    fn settle_on(&mut self, owner: Owner, taken: &Taken, outcome: Outcome) {
+        let faults = u64::from(outcome != Outcome::Failed);
+        match owner {
+            Owner::Request(id, label) => {
+                let Some(request) = self.requests.get_mut(&id) else {
+                    self.explain(Reason::Evicted, faults);
+                    return;
+                };
+                request.pending = request.pending.saturating_sub(1);
+                request.sums.add(taken, outcome, label);
+                if request.pending == 0 && request.ended.is_some() {
+                    self.ready.push(id);
+                }
             }
+            Owner::Token(token, label) => {
+                let account = self.accounts.entry(token).or_default();
+                account.sums.add(taken, outcome, label);
+            }
+            Owner::Nobody(reason) => self.explain(reason, faults),
+            Owner::Unproven => {}
+        }
+    }
+
+    /// What has been found out of whom work was for.
+    pub fn learn(&mut self, effect: Effect) {
+        match effect {
+            Effect::Resolved(token, whose) => self.resolve(token, whose),
+            Effect::LetGo(id) => self.ready.push(id),
+        }
+    }
+
+    fn resolve(&mut self, token: TokenId, whose: Whose) {
+        let whose = match whose {
+            Whose::Request(id) if !self.requests.contains_key(&id) => Whose::Nobody(Reason::Evicted),
+            known => known,
+        };
+        self.journal.post(|| Posting::Resolved { token, whose });
+        let Some(account) = self.accounts.get_mut(&token) else {
             return;
         };
-        request.pending = request.pending.saturating_sub(1);
-        request.kinds.add(attempt.taken.place, outcome);
-        match outcome {
-            Outcome::Failed => {}
-            Outcome::Minor => request.minor += 1,
-            Outcome::Major => request.major += 1,
+        account.whose = Some(whose);
+        let (sums, pending) = (std::mem::take(&mut account.sums), account.pending);
+        if pending == 0 {
+            self.accounts.remove(&token);
         }
-        if outcome != Outcome::Failed {
-            *(if attempt.taken.kernel_mode {
-                &mut request.kernel_mode
-            } else {
-                &mut request.user_mode
-            }) += 1;
-        }
-        if let (0, Some(ended @ Ended { awaits: None, .. })) = (request.pending, request.ended) {
-            self.closing.retain(|&closing| closing != id);
-            self.report(id, ended);
+        match whose {
+            Whose::Request(id) => {
+                if let Some(request) = self.requests.get_mut(&id) {
+                    request.sums.absorb(&sums);
+                    request.pending += pending;
+                }
+            }
+            Whose::Nobody(reason) => self.explain(reason, sums.faults()),
         }
     }
 
@@ -306,39 +358,24 @@ impl Ledger {
         self.contradicted |= contradicted;
     }
 
-    /// A request's address-space calls, to add to.
-    pub fn space_of(&mut self, id: RequestId) -> Option<&mut Space> {
-        self.requests.get_mut(&id).map(|r| &mut r.space)
+    /// The address-space calls of whomever work is for, to add to.
+    pub fn space_of(&mut self, owner: Owner) -> Option<&mut Space> {
+        self.sums_of(owner).map(|sums| &mut sums.space)
     }
 
-    /// What a thread's work took, which was for this request if for any.
-    pub fn work(&mut self, id: Option<RequestId>, work: &Work) {
+    /// What a thread's work took, and whom it was for.
+    pub fn work(&mut self, owner: Owner, work: &Work) {
         self.timed = self.timed.saturating_add(work.timed_faults);
-        if let Some(request) = id.and_then(|id| self.requests.get_mut(&id)) {
-            request.memory.add(work);
+        if let Some(sums) = self.sums_of(owner) {
+            sums.work.add(work);
         }
     }
 
-    /// Whether what a thread's work takes can be this request's: it is open, or another thread has ended it since the
-    /// thread last told what its work took.
-    pub fn takes_work(&self, id: RequestId, tid: Tid) -> bool {
-        let awaits = |request: &Open| request.ended.is_none_or(|ended| ended.awaits == Some(tid));
-        self.requests.get(&id).is_some_and(awaits)
-    }
-
-    /// The thread has told what its work took: nothing more of that is due to requests that others have ended.
-    pub fn has_told(&mut self, tid: Tid) {
-        for id in self.awaiting.remove(&tid).unwrap_or_default() {
-            let Some(request) = self.requests.get_mut(&id) else {
-                continue;
-            };
-            let Some(ended) = &mut request.ended else { continue };
-            ended.awaits = None;
-            let (ended, pending) = (*ended, request.pending);
-            if pending == 0 {
-                self.closing.retain(|&closing| closing != id);
-                self.report(id, ended);
-            }
+    fn sums_of(&mut self, owner: Owner) -> Option<&mut Sums> {
+        match owner {
+            Owner::Request(id, _) => self.requests.get_mut(&id).map(|request| &mut request.sums),
+            Owner::Token(token, _) => Some(&mut self.accounts.entry(token).or_default().sums),
+            Owner::Nobody(_) | Owner::Unproven => None,
         }
     }
 
@@ -366,21 +403,25 @@ impl Ledger {
         self.processes.remove(&tgid);
     }
 
-    /// Time has come to this: requests that have waited long enough are reported as they are.
+    /// Reports requests of which nothing is to come any more: `is_held` says whether somebody may still work for one. Time
+    /// has come to this: those that have waited long enough are reported as they are.
     #[inline]
-    pub fn advance(&mut self, now: Nanos) {
-        while let Some(&id) = self.closing.first()
-            && let Some(Open {
-                ended: Some(ended), ..
-            }) = self.requests.get(&id)
-            && now.since(ended.at) >= SETTLE
-        {
-            let ended = *ended;
-            self.closing.remove(0);
-            if let Some(reader) = ended.awaits {
-                self.awaiting.remove(&reader);
+    pub fn advance(&mut self, now: Nanos, is_held: impl Fn(RequestId) -> bool) {
+        for id in std::mem::take(&mut self.ready) {
+            if let Some(request) = self.requests.get(&id)
+                && let (0, Some(ended)) = (request.pending, request.ended)
+                && !is_held(id)
+            {
+                self.report(id, ended);
             }
-            self.report(id, ended);
+        }
+        while let Some(&(at, id)) = self.closing.first()
+            && now.since(at) >= self.settle
+        {
+            match self.requests.get(&id).and_then(|request| request.ended) {
+                Some(ended) => self.report(id, ended),
+                None => _ = self.closing.pop_first(),
+            }
         }
     }
 
@@ -411,10 +452,12 @@ impl Ledger {
                     // Whoever could confirm it has been asked.
                     request.pending = 0;
                 }
-                self.end(id, at, false, None);
+                self.end(id, at, false);
+                if let Some(ended) = self.requests.get(&id).and_then(|r| r.ended) {
+                    self.report(id, ended);
+                }
             }
         }
-        self.closing.clear();
     }
 
     /// Requests reported, and requests that were not asked for.
@@ -428,7 +471,10 @@ impl Ledger {
     /// the rest fired no probe. Dropped records beyond that were attempts that did not complete.
     pub fn books(&self, lost: &Lost) -> Books {
         let unattributed = self.unattributed.values().copied().fold(0, u64::saturating_add);
-        let observed = self.direct.saturating_add(unattributed);
+        let observed = self
+            .direct
+            .saturating_add(self.causal)
+            .saturating_add(unattributed);
         let dropped = lost.fault.min(self.unseen);
         let untraced = self.unseen - dropped;
         Books {
@@ -436,7 +482,7 @@ impl Ledger {
             kernel_maj_flt: self.kernel.major,
             observed,
             direct: self.direct,
-            causal: None,
+            causal: Some(self.causal),
             unattributed,
             dropped,
             untraced,
@@ -480,14 +526,17 @@ impl Ledger {
         let Some(open) = self.requests.remove(&id) else {
             return;
         };
-        let total = open.minor + open.major;
-        debug_assert_eq!(total, open.user_mode + open.kernel_mode, "a fault is in one mode");
+        self.closing.remove(&(ended.at, id));
+        let sums = &open.sums;
+        let total = sums.faults();
+        debug_assert_eq!(total, sums.user_mode + sums.kernel_mode, "a fault is in one mode");
         debug_assert_eq!(
             (total, total),
-            open.kinds.totals(),
+            sums.kinds.totals(),
             "and of one cause, in one region"
         );
-        self.direct += total;
+        self.direct += total - sums.causal;
+        self.causal += sums.causal;
         if !open.listed {
             self.others += 1;
             self.journal.post(|| Posting::Unlisted { id });

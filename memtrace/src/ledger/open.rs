@@ -8,7 +8,8 @@ use memtrace_common::{Nanos, Tgid, Tid};
 
 use super::{
     Head, Resident,
-    entry::{Attribution, Faults, Request, Space},
+    account::Sums,
+    entry::{Attribution, Faults, Request},
     kinds::Kinds,
     memory::Memory,
 };
@@ -23,14 +24,9 @@ pub(super) struct Open {
     pub(super) head: Head,
     pub(super) status: Option<u16>,
     pub(super) start: Nanos,
-    pub(super) space: Space,
     pub(super) memory: Memory,
-    pub(super) kinds: Kinds,
     pub(super) values: BTreeMap<String, i64>,
-    pub(super) minor: u64,
-    pub(super) major: u64,
-    pub(super) user_mode: u64,
-    pub(super) kernel_mode: u64,
+    pub(super) sums: Sums,
     /// Attempts that are not confirmed yet.
     pub(super) pending: u64,
     pub(super) ended: Option<Ended>,
@@ -39,8 +35,6 @@ pub(super) struct Open {
 /// What is fixed when a request ends.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ended {
-    /// The thread that read it, where another ended it: what that one's work took is still to be told.
-    pub(super) awaits: Option<Tid>,
     pub(super) at: Nanos,
     pub(super) complete: bool,
     pub(super) in_window: u64,
@@ -57,14 +51,9 @@ impl Open {
             head: Head::default(),
             status: None,
             start,
-            space: Space::default(),
             memory: Memory::beginning_at(resident),
-            kinds: Kinds::default(),
             values: BTreeMap::new(),
-            minor: 0,
-            major: 0,
-            user_mode: 0,
-            kernel_mode: 0,
+            sums: Sums::default(),
             pending: 0,
             ended: None,
         }
@@ -72,7 +61,8 @@ impl Open {
 
     /// The entry that it is reported as, but for the names of files.
     pub(super) fn told(self, id: RequestId, ended: Ended, times_faults: bool) -> (Request, Kinds) {
-        let total = self.minor + self.major;
+        let sums = self.sums;
+        let total = sums.faults();
         let request = Request {
             id: id.0,
             pid: self.tgid.0,
@@ -87,26 +77,27 @@ impl Open {
             complete: ended.complete,
             faults: Faults {
                 total,
-                minor: self.minor,
-                major: self.major,
-                user_mode: self.user_mode,
-                kernel_mode: self.kernel_mode,
-                cause: Some(self.kinds.causes()),
-                region: Some(self.kinds.regions()),
+                minor: sums.minor,
+                major: sums.major,
+                user_mode: sums.user_mode,
+                kernel_mode: sums.kernel_mode,
+                cause: Some(sums.kinds.causes()),
+                region: Some(sums.kinds.regions()),
                 files: None,
                 attribution: Attribution {
-                    direct: total,
-                    causal: None,
+                    direct: total - sums.causal,
+                    causal: Some(sums.causal),
                 },
-                in_window: ended.in_window,
+                // Work for a request can outlast its answer.
+                in_window: ended.in_window.max(total),
                 open_requests_max: ended.open_max,
-                time_ns: times_faults.then(|| self.memory.fault_ns()),
+                time_ns: times_faults.then_some(sums.work.fault_ns),
             },
-            frames: Some(self.memory.frames()),
-            space: self.space,
+            frames: Some(sums.work.frames()),
+            space: sums.space,
             rss: self.memory.rss(),
             values: (!self.values.is_empty()).then_some(self.values),
         };
-        (request, self.kinds)
+        (request, sums.kinds)
     }
 }

@@ -24,14 +24,24 @@ pub enum Descriptor {
     Inbound(ConnectionId),
     /// A connection that the process opened.
     Outbound(ConnectionId),
+    /// An end of an eventfd, a pipe or a pair of sockets: the way out of which it is read, and the way into which it is
+    /// written.
+    Channel {
+        /// Out of it.
+        reads: Option<ConnectionId>,
+        /// Into it.
+        writes: Option<ConnectionId>,
+    },
 }
 
 impl Descriptor {
-    fn connection(self) -> Option<ConnectionId> {
-        match self {
-            Self::Inbound(id) | Self::Outbound(id) => Some(id),
-            Self::Listener { .. } => None,
-        }
+    fn connections(self) -> impl Iterator<Item = ConnectionId> {
+        let both = match self {
+            Self::Inbound(id) | Self::Outbound(id) => [Some(id), None],
+            Self::Channel { reads, writes } => [reads, writes],
+            Self::Listener { .. } => [None, None],
+        };
+        both.into_iter().flatten()
     }
 }
 
@@ -57,25 +67,26 @@ impl Descriptors {
         id
     }
 
-    /// From now on this number means this. Returns the connection that it was the last to refer to, if any.
-    pub fn set(&mut self, tgid: Tgid, fd: Fd, descriptor: Descriptor) -> Option<ConnectionId> {
-        if let Some(id) = descriptor.connection() {
+    /// From now on this number means this. Returns the connections that it was the last to refer to.
+    pub fn set(&mut self, tgid: Tgid, fd: Fd, descriptor: Descriptor) -> Vec<ConnectionId> {
+        for id in descriptor.connections() {
             *self.references.entry(id).or_default() += 1;
         }
         let old = self.by_process.entry(tgid).or_default().insert(fd, descriptor);
-        old.and_then(|old| self.release(old))
-    }
-
-    /// This number means nothing any more. Returns the connection that it was the last to refer to, if any.
-    pub fn close(&mut self, tgid: Tgid, fd: Fd) -> Option<ConnectionId> {
-        let old = self.by_process.get_mut(&tgid)?.remove(&fd)?;
         self.release(old)
     }
 
-    /// `dup`: the copy means what the original does. Returns the connection that `copy` was the last to refer to.
-    pub fn duplicate(&mut self, tgid: Tgid, fd: Fd, copy: Fd) -> Option<ConnectionId> {
+    /// This number means nothing any more. Returns the connections that it was the last to refer to.
+    pub fn close(&mut self, tgid: Tgid, fd: Fd) -> Vec<ConnectionId> {
+        let process = self.by_process.get_mut(&tgid);
+        let old = process.and_then(|process| process.remove(&fd));
+        self.release(old)
+    }
+
+    /// `dup`: the copy means what the original does. Returns the connections that `copy` was the last to refer to.
+    pub fn duplicate(&mut self, tgid: Tgid, fd: Fd, copy: Fd) -> Vec<ConnectionId> {
         if fd == copy {
-            return None;
+            return Vec::new();
         }
         match self.get(tgid, fd) {
             Some(descriptor) => self.set(tgid, copy, descriptor),
@@ -95,7 +106,7 @@ impl Descriptors {
             .filter(|fd| u32::try_from(fd.0).is_ok_and(|n| range.contains(&n)))
             .collect();
         hit.sort_unstable();
-        hit.into_iter().filter_map(|fd| self.close(tgid, fd)).collect()
+        hit.into_iter().flat_map(|fd| self.close(tgid, fd)).collect()
     }
 
     /// `fork`: the child has all that the parent has.
@@ -103,7 +114,7 @@ impl Descriptors {
         let Some(table) = self.by_process.get(&parent).cloned() else {
             return;
         };
-        for id in table.values().filter_map(|d| d.connection()) {
+        for id in table.values().flat_map(|d| d.connections()) {
             *self.references.entry(id).or_default() += 1;
         }
         self.by_process.insert(child, table);
@@ -114,22 +125,24 @@ impl Descriptors {
         let Some(table) = self.by_process.remove(&tgid) else {
             return Vec::new();
         };
-        let mut gone: Vec<_> = table.into_values().filter_map(|d| self.release(d)).collect();
+        let mut gone: Vec<_> = table.into_values().flat_map(|d| self.release(d)).collect();
         gone.sort_unstable();
         gone
     }
 
-    fn release(&mut self, old: Descriptor) -> Option<ConnectionId> {
-        let id = old.connection()?;
-        let Entry::Occupied(mut references) = self.references.entry(id) else {
-            return None;
-        };
-        *references.get_mut() -= 1;
-        if *references.get() > 0 {
-            return None;
+    fn release(&mut self, old: impl Into<Option<Descriptor>>) -> Vec<ConnectionId> {
+        let mut gone = Vec::new();
+        for id in old.into().into_iter().flat_map(Descriptor::connections) {
+            let Entry::Occupied(mut references) = self.references.entry(id) else {
+                continue;
+            };
+            *references.get_mut() -= 1;
+            if *references.get() == 0 {
+                references.remove();
+                gone.push(id);
+            }
         }
-        references.remove();
-        Some(id)
+        gone
     }
 }
 
@@ -142,7 +155,7 @@ mod tests {
 
     fn connection(d: &mut Descriptors, tgid: Tgid, fd: i32) -> ConnectionId {
         let id = d.new_connection();
-        assert_eq!(d.set(tgid, Fd(fd), Descriptor::Inbound(id)), None);
+        assert_eq!(d.set(tgid, Fd(fd), Descriptor::Inbound(id)), []);
         id
     }
 
@@ -150,11 +163,11 @@ mod tests {
     fn a_connection_lives_as_long_as_a_descriptor_refers_to_it() {
         let mut d = Descriptors::default();
         let id = connection(&mut d, P, 5);
-        assert_eq!(d.duplicate(P, Fd(5), Fd(9)), None);
+        assert_eq!(d.duplicate(P, Fd(5), Fd(9)), []);
         d.inherit(P, C);
-        assert_eq!(d.close(P, Fd(5)), None);
+        assert_eq!(d.close(P, Fd(5)), []);
         assert_eq!(d.get(P, Fd(9)), Some(Descriptor::Inbound(id)));
-        assert_eq!(d.close(P, Fd(9)), None);
+        assert_eq!(d.close(P, Fd(9)), []);
         assert_eq!(d.get(C, Fd(5)), Some(Descriptor::Inbound(id)));
         assert_eq!(d.remove_process(C), vec![id]);
         assert!(d.references.is_empty());
@@ -165,8 +178,8 @@ mod tests {
         let mut d = Descriptors::default();
         let old = connection(&mut d, P, 5);
         let new = d.new_connection();
-        assert_eq!(d.set(P, Fd(5), Descriptor::Inbound(new)), Some(old));
-        assert_eq!(d.duplicate(P, Fd(5), Fd(5)), None);
+        assert_eq!(d.set(P, Fd(5), Descriptor::Inbound(new)), [old]);
+        assert_eq!(d.duplicate(P, Fd(5), Fd(5)), []);
         assert_eq!(d.get(P, Fd(5)), Some(Descriptor::Inbound(new)));
     }
 
@@ -174,7 +187,7 @@ mod tests {
     fn dup_over_a_connection_closes_it_even_where_the_original_is_unknown() {
         let mut d = Descriptors::default();
         let id = connection(&mut d, P, 5);
-        assert_eq!(d.duplicate(P, Fd(1), Fd(5)), Some(id));
+        assert_eq!(d.duplicate(P, Fd(1), Fd(5)), [id]);
         assert_eq!(d.get(P, Fd(5)), None);
     }
 

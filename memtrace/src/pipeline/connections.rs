@@ -1,7 +1,7 @@
 //! Connections: which descriptor means which, what goes through them, and the requests that come of it.
 //!
-//! Owns the way from a call on a descriptor to a request in the ledger and a turn in its thread's work. Must not
-//! know how bytes are framed (`http`) or what a turn means for faults (`window`).
+//! Owns the way from a call on a descriptor to a request in the stages and a turn in its thread's work. Must not
+//! know how bytes are framed (`http`) or what a turn is (`window`).
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -12,13 +12,13 @@ use memtrace_common::{
 };
 use rustc_hash::FxHashMap;
 
-use super::{Config, Directive, notes};
+use super::{Config, Directive, notes, stages::Stages};
 use crate::{
     event::{Event, Socket},
     http::{self, Blanked, Exchange, HttpEvent, LooksLike, Protocol, Shut},
-    ledger::{Head, Ledger, Resident},
+    ledger::{Head, Resident},
     model::process::{ConnectionId, Descriptor, Descriptors},
-    window::{RequestId, Worker},
+    window::{Channel, Outbound, Reason, RequestId, Whose},
 };
 
 /// A client's connection.
@@ -55,11 +55,11 @@ impl Inbound {
         self.http.serving().and_then(|exchange| self.id(exchange))
     }
 
-    /// The request that it works for was in flight when tracing began.
-    fn serves_unlisted(&self) -> bool {
-        self.http
-            .serving()
-            .is_some_and(|exchange| self.id(exchange).is_none())
+    /// Whose the work is of a thread that touches this connection: nobody's where what it serves was in flight when
+    /// tracing began.
+    fn serves(&self) -> Option<Whose> {
+        let id = self.id(self.http.serving()?);
+        Some(id.map_or(Whose::Nobody(Reason::InFlightAtStart), Whose::Request))
     }
 }
 
@@ -70,6 +70,15 @@ pub(super) struct Process {
     pub(super) whole: bool,
     /// Its resident memory.
     pub(super) resident: Option<Resident>,
+}
+
+/// An end of a channel, as `/proc` has it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct End {
+    /// Which channel.
+    pub(super) channel: u64,
+    pub(super) reads: bool,
+    pub(super) writes: bool,
 }
 
 /// Who and when, for what the bytes tell.
@@ -104,8 +113,12 @@ pub(super) struct Connections {
     descriptors: Descriptors,
     /// By age: where a loss ends the requests of many, they end in that order.
     inbound: BTreeMap<ConnectionId, Inbound>,
-    /// Of those that a process opened: for whom it was last used.
-    outbound: FxHashMap<ConnectionId, Option<RequestId>>,
+    /// Those that a process opened.
+    outbound: FxHashMap<ConnectionId, Outbound>,
+    /// Ways that threads hand work on by.
+    channels: FxHashMap<ConnectionId, Channel>,
+    /// Those that were there when a process was found, by what `/proc` calls them.
+    found: FxHashMap<(Tgid, u64), ConnectionId>,
     events: Vec<HttpEvent>,
     accepted: u64,
     reads: u64,
@@ -125,6 +138,8 @@ impl Connections {
             descriptors: Descriptors::default(),
             inbound: BTreeMap::new(),
             outbound: FxHashMap::default(),
+            channels: FxHashMap::default(),
+            found: FxHashMap::default(),
             events: Vec::new(),
             accepted: 0,
             reads: 0,
@@ -135,20 +150,35 @@ impl Connections {
     }
 
     /// `/proc` had this socket. A connection's stream is joined in the middle.
-    pub(super) fn found(&mut self, tgid: Tgid, fd: Fd, socket: Socket, now: Nanos, ledger: &mut Ledger) {
+    pub(super) fn found(&mut self, tgid: Tgid, fd: Fd, socket: Socket, now: Nanos, stages: &mut Stages) {
         match socket {
-            Socket::Listener { port } => self.set(tgid, fd, Descriptor::Listener { port }, now, ledger),
+            Socket::Listener { port } => self.set(tgid, fd, Descriptor::Listener { port }, now, stages),
             Socket::Inbound { port } => {
                 self.add_inbound(
                     tgid,
                     fd,
                     Inbound::new(http::Connection::mid_stream(), port),
                     now,
-                    ledger,
+                    stages,
                 );
             }
-            Socket::Outbound => self.add_outbound(tgid, fd, None, now, ledger),
+            Socket::Outbound => self.add_outbound(tgid, fd, Outbound::default(), now, stages),
         }
+    }
+
+    /// `/proc` had this end of a channel.
+    pub(super) fn found_channel(&mut self, tgid: Tgid, fd: Fd, end: End, now: Nanos, stages: &mut Stages) {
+        let key = (tgid, end.channel);
+        let id = match self.found.get(&key) {
+            Some(&id) => id,
+            None => self.new_channel(),
+        };
+        self.found.insert(key, id);
+        let descriptor = Descriptor::Channel {
+            reads: end.reads.then_some(id),
+            writes: end.writes.then_some(id),
+        };
+        self.set(tgid, fd, descriptor, now, stages);
     }
 
     /// The next event comes, perhaps with payload. Of what goes through a connection, the framing tells what may be
@@ -179,8 +209,7 @@ impl Connections {
         io: &Io,
         payload: &Payload<'_>,
         Process { whole, resident }: Process,
-        worker: &mut Worker,
-        ledger: &mut Ledger,
+        stages: &mut Stages,
         directives: &mut Vec<Directive>,
     ) -> bool {
         let moment = Moment {
@@ -190,17 +219,21 @@ impl Connections {
             whole,
             resident,
         };
-        let Moment { tgid, now, .. } = moment;
+        let Moment { tgid, tid, now, .. } = moment;
         let fd = Fd(io.header.fd);
         match io.header.op {
-            wire::OP_READ | wire::OP_WRITE if io.header.flags & wire::IO_CHANNEL != 0 => {}
+            wire::OP_READ | wire::OP_WRITE if io.header.flags & wire::IO_CHANNEL != 0 => {
+                self.hand_on(io, moment, stages);
+            }
             wire::OP_READ | wire::OP_WRITE => match self.descriptors.get(tgid, fd) {
                 Some(Descriptor::Inbound(id)) => {
-                    return self.through(id, io, payload, moment, worker, ledger, directives);
+                    return self.through(id, io, payload, moment, stages, directives);
                 }
-                Some(Descriptor::Outbound(id)) => self.upstream(id, io.header.op, worker),
+                Some(Descriptor::Outbound(id)) => self.upstream(id, io.header.op, moment, stages),
                 // Inherited before its parent's table was known, or long closed: the probes need not look at it.
-                Some(Descriptor::Listener { .. }) | None => directives.push(Directive::Ignore(tgid, fd, now)),
+                Some(Descriptor::Listener { .. } | Descriptor::Channel { .. }) | None => {
+                    directives.push(Directive::Ignore(tgid, fd, now));
+                }
             },
             wire::OP_ACCEPT => {
                 self.accepted += 1;
@@ -209,38 +242,43 @@ impl Connections {
                     _ => None,
                 };
                 let new = Inbound::new(http::Connection::new(), port);
-                self.add_inbound(tgid, returned_fd(io), new, now, ledger);
-                worker.idles();
+                self.add_inbound(tgid, returned_fd(io), new, now, stages);
+                stages.contexts.waits(tid.into(), now);
             }
             wire::OP_LISTEN
                 if !matches!(self.descriptors.get(tgid, fd), Some(Descriptor::Listener { .. })) =>
             {
-                self.set(tgid, fd, Descriptor::Listener { port: None }, now, ledger);
+                self.set(tgid, fd, Descriptor::Listener { port: None }, now, stages);
             }
             wire::OP_RECV_FD => {
                 for fd in payload.descriptors() {
                     if self.descriptors.get(tgid, fd).is_none() {
-                        self.found(tgid, fd, Socket::Inbound { port: None }, now, ledger);
+                        self.found(tgid, fd, Socket::Inbound { port: None }, now, stages);
                     }
                 }
             }
-            wire::OP_CONNECT => self.add_outbound(tgid, fd, worker.request(), now, ledger),
+            wire::OP_CONNECT => {
+                let mut line = Outbound::default();
+                stages.contexts.connects(tid.into(), &mut line, now);
+                self.add_outbound(tgid, fd, line, now, stages);
+            }
+            wire::OP_CHANNEL => self.add_channel(tgid, fd, io, now, stages),
             wire::OP_SOCKET => {
                 let gone = self.descriptors.close(tgid, returned_fd(io));
-                self.shut(gone, Shut::Closed, now, ledger);
+                self.shut(gone, Shut::Closed, now, stages);
             }
             wire::OP_CLOSE => {
                 let gone = self.descriptors.close(tgid, fd);
-                self.shut(gone, Shut::Closed, now, ledger);
+                self.shut(gone, Shut::Closed, now, stages);
             }
             wire::OP_CLOSE_RANGE if io.header.flags & wire::IO_CLOEXEC == 0 => {
                 let last = u32::try_from(io.other).unwrap_or(u32::MAX);
                 let gone = self.descriptors.close_range(tgid, fd.0.cast_unsigned(), last);
-                self.shut(gone, Shut::Closed, now, ledger);
+                self.shut(gone, Shut::Closed, now, stages);
             }
             wire::OP_DUP => {
                 let gone = self.descriptors.duplicate(tgid, fd, returned_fd(io));
-                self.shut(gone, Shut::Closed, now, ledger);
+                self.shut(gone, Shut::Closed, now, stages);
             }
             _ => {}
         }
@@ -253,13 +291,13 @@ impl Connections {
     }
 
     /// The process is gone, and its connections are cut.
-    pub(super) fn remove_process(&mut self, tgid: Tgid, now: Nanos, ledger: &mut Ledger) {
+    pub(super) fn remove_process(&mut self, tgid: Tgid, now: Nanos, stages: &mut Stages) {
         let gone = self.descriptors.remove_process(tgid);
-        self.shut(gone, Shut::Cut, now, ledger);
+        self.shut(gone, Shut::Cut, now, stages);
     }
 
     /// Records were lost, nobody knows of which connections.
-    pub(super) fn lose_place(&mut self, now: Nanos, ledger: &mut Ledger) {
+    pub(super) fn lose_place(&mut self, now: Nanos, stages: &mut Stages) {
         for inbound in self.inbound.values_mut() {
             inbound.http.lose_place(&mut self.events);
             tell(
@@ -267,7 +305,7 @@ impl Connections {
                 inbound,
                 &mut self.events,
                 Moment::of_nobody(now),
-                ledger,
+                stages,
             );
         }
     }
@@ -289,21 +327,19 @@ impl Connections {
     }
 
     /// Bytes on a client's connection, or the end of them.
-    #[expect(clippy::too_many_arguments, reason = "the stages that one call touches")]
     fn through(
         &mut self,
         id: ConnectionId,
         io: &Io,
         payload: &Payload<'_>,
         moment: Moment,
-        worker: &mut Worker,
-        ledger: &mut Ledger,
+        stages: &mut Stages,
         directives: &mut Vec<Directive>,
     ) -> bool {
         let Some(inbound) = self.inbound.get_mut(&id) else {
             return false;
         };
-        let before = inbound.serving();
+        let (before, served) = (inbound.serving(), inbound.serves());
         let is_read = io.header.op == wire::OP_READ;
         match (is_read, io.ret) {
             (true, 0) => inbound.http.read_eof(&mut self.events),
@@ -323,15 +359,20 @@ impl Connections {
             }
         }
         if let (false, Some(id), Some(resident)) = (is_read, before, moment.resident) {
-            ledger.wrote(id, resident);
+            stages.ledger.wrote(id, resident);
         }
-        let began = tell(&self.config, inbound, &mut self.events, moment, ledger);
-        let after = inbound.serving();
-        match (is_read, io.ret) {
-            (true, 0) => {}
-            (true, _) if inbound.serves_unlisted() => worker.is_in_flight(),
-            (true, _) => worker.read(after),
-            (false, _) => worker.wrote(before, after),
+        let began = tell(&self.config, inbound, &mut self.events, moment, stages);
+        let (worker, now) = (moment.tid.into(), moment.now);
+        let contexts = &mut stages.contexts;
+        match (is_read, io.ret, inbound.serves(), served) {
+            (true, 0, ..) => {}
+            (true, _, Some(Whose::Request(id)), _) => contexts.reads_request(worker, id, now),
+            (true, _, Some(Whose::Nobody(_)), _) => contexts.reads_what_was_in_flight(worker, now),
+            (true, _, None, _) | (false, _, _, None) => contexts.acts(worker, now),
+            (false, _, _, Some(whose)) => {
+                let next = inbound.serving().filter(|&next| Some(next) != before);
+                contexts.answers(worker, whose, next, now);
+            }
         }
         let over = matches!(inbound.http.protocol(), Protocol::NotHttp(_) | Protocol::Upgraded);
         if over && !inbound.ignored {
@@ -341,40 +382,79 @@ impl Connections {
         began
     }
 
-    fn upstream(&mut self, id: ConnectionId, op: u8, worker: &mut Worker) {
-        let Some(owner) = self.outbound.get_mut(&id) else {
+    fn upstream(&mut self, id: ConnectionId, op: u8, moment: Moment, stages: &mut Stages) {
+        let Some(line) = self.outbound.get_mut(&id) else {
             return;
         };
+        let (worker, now) = (moment.tid.into(), moment.now);
         if op == wire::OP_WRITE {
-            // A connection that was opened for a request is often first written to by the event loop.
-            *owner = worker.request().or(*owner);
+            stages.contexts.writes_outbound(worker, line, now);
         } else {
-            worker.read_upstream(*owner);
+            stages.contexts.reads_outbound(worker, line, now);
         }
     }
 
-    fn add_inbound(&mut self, tgid: Tgid, fd: Fd, new: Inbound, now: Nanos, ledger: &mut Ledger) {
+    /// Something went into a channel, or came out.
+    fn hand_on(&mut self, io: &Io, moment: Moment, stages: &mut Stages) {
+        let Some(Descriptor::Channel { reads, writes }) = self.descriptors.get(moment.tgid, Fd(io.header.fd))
+        else {
+            return;
+        };
+        let is_read = io.header.op == wire::OP_READ;
+        let Some(id) = (if is_read { reads } else { writes }) else {
+            return;
+        };
+        let Some(channel) = self.channels.get_mut(&id) else {
+            return;
+        };
+        let (worker, now) = (moment.tid.into(), moment.now);
+        if is_read {
+            stages.contexts.reads_channel(worker, channel, now);
+        } else {
+            stages.contexts.writes_channel(worker, channel, now);
+        }
+    }
+
+    fn new_channel(&mut self) -> ConnectionId {
+        let id = self.descriptors.new_connection();
+        self.channels.insert(id, Channel::default());
+        id
+    }
+
+    fn add_channel(&mut self, tgid: Tgid, fd: Fd, io: &Io, now: Nanos, stages: &mut Stages) {
+        let there = self.new_channel();
+        let back = (io.other == 1).then(|| self.new_channel());
+        let other = returned_fd(io);
+        // An eventfd has one descriptor for both ends.
+        let reader = Descriptor::Channel {
+            reads: Some(there),
+            writes: if fd == other { Some(there) } else { back },
+        };
+        self.set(tgid, fd, reader, now, stages);
+        if fd != other {
+            let writer = Descriptor::Channel {
+                reads: back,
+                writes: Some(there),
+            };
+            self.set(tgid, other, writer, now, stages);
+        }
+    }
+
+    fn add_inbound(&mut self, tgid: Tgid, fd: Fd, new: Inbound, now: Nanos, stages: &mut Stages) {
         let id = self.descriptors.new_connection();
         self.inbound.insert(id, new);
-        self.set(tgid, fd, Descriptor::Inbound(id), now, ledger);
+        self.set(tgid, fd, Descriptor::Inbound(id), now, stages);
     }
 
-    fn add_outbound(
-        &mut self,
-        tgid: Tgid,
-        fd: Fd,
-        owner: Option<RequestId>,
-        now: Nanos,
-        ledger: &mut Ledger,
-    ) {
+    fn add_outbound(&mut self, tgid: Tgid, fd: Fd, line: Outbound, now: Nanos, stages: &mut Stages) {
         let id = self.descriptors.new_connection();
-        self.outbound.insert(id, owner);
-        self.set(tgid, fd, Descriptor::Outbound(id), now, ledger);
+        self.outbound.insert(id, line);
+        self.set(tgid, fd, Descriptor::Outbound(id), now, stages);
     }
 
-    fn set(&mut self, tgid: Tgid, fd: Fd, descriptor: Descriptor, now: Nanos, ledger: &mut Ledger) {
+    fn set(&mut self, tgid: Tgid, fd: Fd, descriptor: Descriptor, now: Nanos, stages: &mut Stages) {
         let gone = self.descriptors.set(tgid, fd, descriptor);
-        self.shut(gone, Shut::Closed, now, ledger);
+        self.shut(gone, Shut::Closed, now, stages);
     }
 
     /// Nothing refers to these connections any more.
@@ -383,10 +463,16 @@ impl Connections {
         gone: impl IntoIterator<Item = ConnectionId>,
         how: Shut,
         now: Nanos,
-        ledger: &mut Ledger,
+        stages: &mut Stages,
     ) {
         for id in gone {
-            self.outbound.remove(&id);
+            if let Some(line) = self.outbound.remove(&id) {
+                stages.contexts.closes_outbound(&line);
+            }
+            if let Some(channel) = self.channels.remove(&id) {
+                stages.contexts.closes_channel(channel);
+                self.found.retain(|_, found| *found != id);
+            }
             let Some(mut inbound) = self.inbound.remove(&id) else {
                 continue;
             };
@@ -397,13 +483,13 @@ impl Connections {
                 &mut inbound,
                 &mut self.events,
                 Moment::of_nobody(now),
-                ledger,
+                stages,
             );
         }
     }
 }
 
-/// Passes what happened on a connection to the ledger. Returns whether a request began.
+/// Passes what happened on a connection to the stages. Returns whether a request began.
 fn tell(
     config: &Config,
     inbound: &mut Inbound,
@@ -415,20 +501,20 @@ fn tell(
         whole,
         resident,
     }: Moment,
-    ledger: &mut Ledger,
+    stages: &mut Stages,
 ) -> bool {
     let mut began = false;
     for event in events.drain(..) {
         match event {
             HttpEvent::RequestStarted { exchange } => {
                 let listed = config.port.is_none() || config.port == inbound.port;
-                let id = whole.then(|| ledger.open(tgid, tid, now, listed, resident));
+                let id = whole.then(|| stages.open(tgid, tid, now, listed, resident));
                 inbound.open.push_back((exchange, id));
                 began = true;
             }
             HttpEvent::RequestWithdrawn { exchange } => {
                 if let Some(id) = inbound.id(exchange) {
-                    ledger.withdraw(id);
+                    stages.withdraw(id);
                 }
                 inbound.open.retain(|(e, _)| *e != exchange);
             }
@@ -442,7 +528,7 @@ fn tell(
                 if let Some(id) = inbound.id(exchange) {
                     let path = config.routing.path(target.as_bytes());
                     let route = config.routing.route(&path);
-                    ledger.head(
+                    stages.ledger.head(
                         id,
                         Head {
                             method,
@@ -455,7 +541,7 @@ fn tell(
             }
             HttpEvent::ResponseStatus { exchange, status } => {
                 if let Some(id) = inbound.id(exchange) {
-                    ledger.status(id, status);
+                    stages.ledger.status(id, status);
                 }
             }
             HttpEvent::ResponseEnded {
@@ -466,9 +552,9 @@ fn tell(
                 if let Some(id) = inbound.id(exchange) {
                     if let Some(resident) = resident {
                         // One write can answer several.
-                        ledger.wrote(id, resident);
+                        stages.ledger.wrote(id, resident);
                     }
-                    ledger.end(id, now, complete, (tid.0 != 0).then_some(tid));
+                    stages.end(id, now, complete);
                 }
                 inbound.open.retain(|(e, _)| *e != exchange);
             }

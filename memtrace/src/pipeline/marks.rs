@@ -7,10 +7,11 @@ use std::collections::HashMap;
 
 use memtrace_common::{Nanos, Tgid, Tid};
 
+use super::stages::Stages;
 use crate::{
-    ledger::{Head, Ledger, Resident},
+    ledger::{Head, Resident},
     marker::{self, Malformed, Marker},
-    window::{RequestId, Worker},
+    window::RequestId,
 };
 
 /// The method of a request that is a window.
@@ -42,21 +43,14 @@ pub(super) struct Writer {
 
 impl Marks {
     /// One write, of `len` bytes, of which `text` are the first.
-    pub(super) fn wrote(
-        &mut self,
-        text: &[u8],
-        len: u64,
-        writer: Writer,
-        worker: &mut Worker,
-        ledger: &mut Ledger,
-    ) {
+    pub(super) fn wrote(&mut self, text: &[u8], len: u64, writer: Writer, stages: &mut Stages) {
         for marker in marker::parse(text, len) {
             match marker {
-                Ok(Marker::Begin { name, id }) => self.begin(name, id, writer, worker, ledger),
-                Ok(Marker::End { id }) => self.end(id, writer, ledger),
+                Ok(Marker::Begin { name, id }) => self.begin(name, id, writer, stages),
+                Ok(Marker::End { id }) => self.end(id, writer, stages),
                 Ok(Marker::Value { name, number }) => {
-                    let to = worker.innermost(|id| ledger.is_open(id));
-                    if !to.is_some_and(|to| ledger.value(to, name, number)) {
+                    let to = stages.contexts.prospect(writer.tid.into());
+                    if !to.is_some_and(|to| stages.ledger.value(to, name, number)) {
                         self.homeless += 1;
                     }
                 }
@@ -66,41 +60,43 @@ impl Marks {
         }
     }
 
-    fn begin(&mut self, name: &str, id: &str, writer: Writer, worker: &mut Worker, ledger: &mut Ledger) {
+    fn begin(&mut self, name: &str, id: &str, writer: Writer, stages: &mut Stages) {
         let open = self.open.entry(writer.tgid).or_default();
         // An ID that is used again ends what it meant.
         if let Some(before) = open.remove(id) {
-            ledger.end(before, writer.now, false, Some(writer.tid));
+            stages.end(before, writer.now, false);
         }
         if open.len() >= OPEN_MAX {
             self.too_many += 1;
             return;
         }
-        let window = ledger.open(writer.tgid, writer.tid, writer.now, true, writer.resident);
+        let window = stages.open(writer.tgid, writer.tid, writer.now, true, writer.resident);
         let head = Head {
             method: METHOD.to_owned(),
             path: name.to_owned(),
             route: name.to_owned(),
             trace_id: None,
         };
-        ledger.head(window, head);
+        stages.ledger.head(window, head);
         open.insert(id.to_owned(), window);
-        worker.enter(window, |id| ledger.is_open(id));
+        stages
+            .contexts
+            .enters_window(writer.tid.into(), window, writer.now);
     }
 
-    fn end(&mut self, id: &str, writer: Writer, ledger: &mut Ledger) {
+    fn end(&mut self, id: &str, writer: Writer, stages: &mut Stages) {
         let Some(window) = self.open.get_mut(&writer.tgid).and_then(|open| open.remove(id)) else {
             self.unknown += 1;
             return;
         };
         if let Some(resident) = writer.resident {
-            ledger.wrote(window, resident);
+            stages.ledger.wrote(window, resident);
         }
-        ledger.end(window, writer.now, true, Some(writer.tid));
+        stages.end(window, writer.now, true);
     }
 
     /// The process is gone, or runs another program: nobody will close these.
-    pub(super) fn remove_process(&mut self, tgid: Tgid, now: Nanos, ledger: &mut Ledger) {
+    pub(super) fn remove_process(&mut self, tgid: Tgid, now: Nanos, stages: &mut Stages) {
         let mut left: Vec<RequestId> = self
             .open
             .remove(&tgid)
@@ -109,7 +105,7 @@ impl Marks {
             .collect();
         left.sort_unstable();
         for window in left {
-            ledger.end(window, now, false, None);
+            stages.end(window, now, false);
         }
     }
 

@@ -4,7 +4,8 @@
 //! the event says. Live is replay: this holds no clock, no thread and no descriptor, and the same events give the
 //! same objects.
 //!
-//! - `threads`: counters and work, thread by thread
+//! - `threads`: counters, thread by thread
+//! - `stages`: for whom work is, and what it comes to
 //! - `connections`: descriptors, framing, and the requests that come of them
 //! - `notes`: what there is to say of them in words
 //! - `calls`: which address-space calls succeeded, and their bytes
@@ -18,6 +19,7 @@ mod marks;
 mod notes;
 mod outcome;
 mod spaces;
+mod stages;
 #[cfg(test)]
 mod tests;
 mod threads;
@@ -36,25 +38,26 @@ use self::{
     connections::Connections,
     marks::{Marks, Writer},
     spaces::Spaces,
+    stages::Stages,
     threads::Threads,
 };
 use crate::{
     event::{Event, Notice},
     ledger::{
-        Ledger, Resident, Taken, Work,
+        Ledger, Resident, SETTLE, Taken, Work,
         entry::{Lost, Request},
         journal::Posting,
         route::Routing,
     },
     model::vma::{AddressSpace, Files},
-    window::{Owner, Reason},
+    window::{Owner, Reason, Wake, Word},
 };
 
 /// Process ids that the summary lists, at most.
 const PIDS_MAX: usize = 64;
 
 /// What the user asked for that matters before reports.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// How targets become paths and routes.
     pub routing: Routing,
@@ -64,6 +67,20 @@ pub struct Config {
     pub fault_time: bool,
     /// Somebody keeps the events: tell what may be kept of their payload ([`Pipeline::payload_to_keep`]).
     pub keeps_payload: bool,
+    /// How long a request that has ended waits for what may still turn out to be its.
+    pub settle: Nanos,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            routing: Routing::default(),
+            port: None,
+            fault_time: false,
+            keeps_payload: false,
+            settle: SETTLE,
+        }
+    }
 }
 
 /// What the live run should tell the probes. A recording has nobody to tell.
@@ -95,7 +112,7 @@ pub struct Pipeline {
     connections: Connections,
     spaces: Spaces,
     marks: Marks,
-    ledger: Ledger,
+    stages: Stages,
     processes: FxHashMap<Tgid, Process>,
     found: Vec<Tgid>,
     comm: Option<String>,
@@ -113,7 +130,7 @@ impl Pipeline {
     pub fn new(config: Config) -> Self {
         Self {
             threads: Threads::default(),
-            ledger: Ledger::timing_faults(config.fault_time),
+            stages: Stages::new(Ledger::new(config.fault_time, config.settle)),
             connections: Connections::new(config),
             spaces: Spaces::default(),
             marks: Marks::default(),
@@ -139,13 +156,17 @@ impl Pipeline {
                 if self.keeps_journal && !matches!(record, Record::Fault(_)) {
                     let header = record.header();
                     self.threads
-                        .tell_turn(Tid(header.tid), Nanos(header.time_ns), &mut self.ledger);
+                        .tell_turn(Tid(header.tid), Nanos(header.time_ns), &mut self.stages);
+                    if let Record::Wake(wake) = record {
+                        let at = Nanos(header.time_ns);
+                        self.threads.tell_turn(Tid(wake.tid), at, &mut self.stages);
+                    }
                 }
             }
             Event::Notice(notice) => self.notice(notice),
         }
         // Here and not where the requests are taken: how often somebody asks must not make a difference.
-        self.ledger.advance(self.now);
+        self.stages.advance(self.now);
     }
 
     /// What may be kept of the payload of the event that was fed last, in the place of its captured bytes: fed these
@@ -159,7 +180,7 @@ impl Pipeline {
 
     /// Requests that can be reported by now.
     pub fn take_done(&mut self) -> Vec<Request> {
-        self.ledger.take_done(self.spaces.files())
+        self.stages.ledger.take_done(self.spaces.files())
     }
 
     /// What a process has mapped by now, and the files in it.
@@ -170,12 +191,12 @@ impl Pipeline {
     /// Keeps what is booked, posting by posting, from here on. Whoever asks for it takes it, or it grows.
     pub fn keep_journal(&mut self) {
         self.keeps_journal = true;
-        self.ledger.keep_journal();
+        self.stages.ledger.keep_journal();
     }
 
     /// What was booked since this was last asked, and the files that it speaks of.
     pub fn take_postings(&mut self) -> (impl Iterator<Item = Posting>, &Files) {
-        (self.ledger.take_postings(), self.spaces.files())
+        (self.stages.ledger.take_postings(), self.spaces.files())
     }
 
     /// What the probes should be told.
@@ -208,7 +229,7 @@ impl Pipeline {
                 sp,
                 comm: _,
             } => {
-                self.threads.found(tgid, tid, count, &mut self.ledger);
+                self.threads.found(tgid, tid, count, &mut self.stages);
                 if let Some(sp) = sp {
                     self.spaces.stack(tgid, sp);
                 }
@@ -235,22 +256,37 @@ impl Pipeline {
             }
             Notice::Socket { tgid, fd, socket } => {
                 self.connections
-                    .found(tgid, fd, socket, self.now, &mut self.ledger);
+                    .found(tgid, fd, socket, self.now, &mut self.stages);
             }
-            Notice::Channel { .. } => {}
+            Notice::Channel {
+                tgid,
+                fd,
+                channel,
+                reads,
+                writes,
+            } => {
+                let now = self.now;
+                let end = connections::End {
+                    channel,
+                    reads,
+                    writes,
+                };
+                self.connections
+                    .found_channel(tgid, fd, end, now, &mut self.stages);
+            }
             Notice::Gone { tgid, time } => self.gone(tgid, time),
-            Notice::Horizon { tid, count } => self.threads.horizon(tid, count, &mut self.ledger),
+            Notice::Horizon { tid, count } => self.threads.horizon(tid, count, &mut self.stages),
             Notice::Ending { time } => {
                 self.threads.close_the_door(time);
                 self.ended = Some(time);
             }
             Notice::Untold { tid, work } => {
-                let id = self.threads.takes_work(tid, &self.ledger);
-                self.ledger.work(id, &work);
+                let owner = self.stages.contexts.owner(tid.into());
+                self.stages.ledger.work(owner, &work);
             }
             Notice::Lost { lost, .. } => {
                 if lost.io > self.lost.io {
-                    self.connections.lose_place(self.now, &mut self.ledger);
+                    self.connections.lose_place(self.now, &mut self.stages);
                 }
                 if lost.mm > self.lost.mm {
                     self.directives
@@ -271,7 +307,7 @@ impl Pipeline {
         self.now = self.now.max(now);
         if let Record::Exec(exec) = &record {
             self.threads
-                .take_over(Tid(exec.old_tid), tid, count(&header), &mut self.ledger);
+                .take_over(Tid(exec.old_tid), tid, count(&header), &mut self.stages);
         }
         if let Record::Free(_) = &record {
             self.freed(tgid, tid, &header);
@@ -282,11 +318,11 @@ impl Pipeline {
             return;
         }
         self.threads
-            .observe(tgid, tid, count(&header), now, &mut self.ledger);
+            .observe(tgid, tid, count(&header), now, &mut self.stages);
         if self.ended.is_some_and(|ended| now > ended)
             && matches!(
                 record,
-                Record::Io(..) | Record::Wait(_) | Record::Mm(_) | Record::Rss(_)
+                Record::Io(..) | Record::Wait(_) | Record::Wake(_) | Record::Mm(_) | Record::Rss(_)
             )
         {
             // Faults from here on may be beyond a thread's horizon: what is open is cut here.
@@ -295,24 +331,31 @@ impl Pipeline {
         match record {
             Record::Fork(fork) => self.forked(&fork),
             Record::Exec(exec) => self.execed(&exec),
-            Record::Exit(_) => {
-                self.ledger.has_told(tid);
-                self.threads.exit(tid);
-            }
+            Record::Exit(_) => self.threads.exit(tid),
             Record::Mm(mm) => self.address_space(&mm),
             Record::Tally(tally) => {
-                let id = self.threads.takes_work(tid, &self.ledger);
-                self.ledger.work(id, &Work::from(&tally));
-                self.ledger.has_told(tid);
+                let owner = self.stages.contexts.owner(tid.into());
+                self.stages.ledger.work(owner, &Work::from(&tally));
             }
             Record::Rss(rss) => self.threads.resides(tid, Resident::from(&rss)),
             Record::Io(io, payload) => self.io(&io, &payload),
+            Record::Wait(_) if header.flags & wire::WAIT_TIMED_OUT != 0 => {
+                self.stages.contexts.wait_runs_out(tid.into());
+            }
             Record::Wait(_) => {
-                self.ledger.has_told(tid);
-                if let Some(worker) = self.threads.worker(tid) {
-                    worker.idles();
-                }
-                self.threads.explain_first_act(tid, &mut self.ledger);
+                self.stages.contexts.waits(tid.into(), now);
+                self.threads.explain_first_act(tid, &mut self.stages);
+            }
+            Record::Wake(wake) => {
+                let wake = Wake {
+                    waker: tid.into(),
+                    waiter: Tid(wake.tid).into(),
+                    word: Word {
+                        tgid,
+                        address: wake.word,
+                    },
+                };
+                self.stages.contexts.wakes(wake, now);
             }
             Record::Uring(_) => self.note_io_uring(tgid),
             Record::Foreign(_) => {
@@ -322,7 +365,7 @@ impl Pipeline {
                     tgid.0
                 ));
             }
-            Record::Fault(_) | Record::Free(_) | Record::Unmapped(_) | Record::Wake(_) => {}
+            Record::Fault(_) | Record::Free(_) | Record::Unmapped(_) => {}
         }
     }
 
@@ -345,21 +388,20 @@ impl Pipeline {
         if self.threads.hold(tgid, now, taken) {
             return;
         }
-        self.threads.observe(tgid, tid, now, taken.at, &mut self.ledger);
+        self.threads.observe(tgid, tid, now, taken.at, &mut self.stages);
         let process = self.processes.get(&tgid);
         self.threads
-            .attempt(now, taken, &mut self.ledger, |owner| reason(owner, process));
+            .attempt(now, taken, &mut self.stages, |owner| reason(owner, process));
     }
 
     fn io(&mut self, io: &Io, payload: &Payload<'_>) {
         let header = &io.header;
         let (tgid, tid) = (Tgid(header.tgid), Tid(header.tid));
         let now = Nanos(header.time_ns);
-        self.ledger.has_told(tid);
         let resident = self.threads.take_resident(tid);
-        let Some(worker) = self.threads.worker(tid) else {
+        if !self.threads.knows(tid) {
             return;
-        };
+        }
         let process = self.processes.entry(tgid).or_default();
         if header.op == wire::OP_MARK {
             process.has_served = true;
@@ -371,19 +413,18 @@ impl Pipeline {
             };
             let len = u64::try_from(io.ret).unwrap_or(0);
             self.marks
-                .wrote(payload.beginning(), len, writer, worker, &mut self.ledger);
+                .wrote(payload.beginning(), len, writer, &mut self.stages);
         } else {
             let whole = process.whole_from.is_none_or(|from| now >= from);
             process.has_served |= self.connections.io(
                 io,
                 payload,
                 connections::Process { whole, resident },
-                worker,
-                &mut self.ledger,
+                &mut self.stages,
                 &mut self.directives,
             );
         }
-        self.threads.explain_first_act(tid, &mut self.ledger);
+        self.threads.explain_first_act(tid, &mut self.stages);
     }
 
     fn forked(&mut self, fork: &Fork) {
@@ -411,17 +452,17 @@ impl Pipeline {
         self.spaces.stack(child, fork.child_sp);
         let at = Nanos(fork.header.time_ns);
         self.threads
-            .born(child, Tid(fork.child_tid), at, &mut self.ledger);
+            .born(child, Tid(fork.child_tid), at, &mut self.stages);
     }
 
     fn execed(&mut self, exec: &Exec) {
         let tgid = Tgid(exec.header.tgid);
         // Most descriptors close at exec with no call that says so; those that did not are told again.
         let at = Nanos(exec.header.time_ns);
-        self.connections.remove_process(tgid, at, &mut self.ledger);
-        self.marks.remove_process(tgid, at, &mut self.ledger);
+        self.connections.remove_process(tgid, at, &mut self.stages);
+        self.marks.remove_process(tgid, at, &mut self.stages);
         self.spaces.remove_process(tgid);
-        self.threads.begin_anew(Tid(exec.header.tid), &mut self.ledger);
+        self.threads.begin_anew(Tid(exec.header.tid), &mut self.stages);
         let comm = String::from_utf8_lossy(&exec.comm);
         self.find(tgid, comm.trim_end_matches('\0'));
         if self.found.first() == Some(&tgid) {
@@ -437,7 +478,7 @@ impl Pipeline {
     }
 
     fn freed(&mut self, tgid: Tgid, tid: Tid, header: &Header) {
-        self.threads.freed(tgid, tid, count(header), &mut self.ledger);
+        self.threads.freed(tgid, tid, count(header), &mut self.stages);
         if tgid.0 == tid.0 {
             self.gone(tgid, Nanos(header.time_ns));
         }
@@ -445,11 +486,11 @@ impl Pipeline {
 
     /// A process's descriptors are closed and its threads have ended, whether or not they have said their last word.
     fn gone(&mut self, tgid: Tgid, at: Nanos) {
-        self.threads.remove_process(tgid, &mut self.ledger);
-        self.connections.remove_process(tgid, at, &mut self.ledger);
-        self.marks.remove_process(tgid, at, &mut self.ledger);
+        self.threads.remove_process(tgid, &mut self.stages);
+        self.connections.remove_process(tgid, at, &mut self.stages);
+        self.marks.remove_process(tgid, at, &mut self.stages);
         self.spaces.remove_process(tgid);
-        self.ledger.forget_process(tgid);
+        self.stages.ledger.forget_process(tgid);
         self.processes.remove(&tgid);
     }
 
@@ -461,9 +502,10 @@ impl Pipeline {
             process.brk = Some(mm.ret.cast_unsigned());
         }
         let moved = calls::moved(mm, old_brk);
-        let of = self.threads.request_of(Tid(mm.header.tid), &self.ledger);
-        self.ledger.called(mm, moved, of);
-        if let (Some(moved), Some(space)) = (moved, of.and_then(|id| self.ledger.space_of(id))) {
+        let of = self.stages.contexts.owner(Tid(mm.header.tid).into());
+        let ledger = &mut self.stages.ledger;
+        ledger.called(mm, moved, of);
+        if let (Some(moved), Some(space)) = (moved, ledger.space_of(of)) {
             calls::count(space, mm.header.op, moved);
         }
     }
@@ -495,7 +537,7 @@ fn count(header: &Header) -> FaultCount {
 fn reason(owner: Owner, process: Option<&Process>) -> Owner {
     match (owner, process) {
         (
-            Owner::Nobody(Reason::Idle) | Owner::Unproven,
+            Owner::Nobody(Reason::Idle) | Owner::Token(..) | Owner::Unproven,
             Some(Process {
                 born: true,
                 has_served: false,

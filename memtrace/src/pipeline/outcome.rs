@@ -39,18 +39,22 @@ pub struct Outcome {
 impl Pipeline {
     /// No event comes any more: settles what is open.
     pub fn settle(&mut self) {
-        self.threads.finish(&mut self.ledger);
-        self.ledger.finish(self.ended.unwrap_or(self.now));
+        let end = self.ended.unwrap_or(self.now);
+        if self.keeps_journal {
+            self.threads.tell_end(self.now, &mut self.stages);
+        }
+        self.threads.finish(&mut self.stages);
+        self.stages.finish(end);
     }
 
     /// The run is over.
     pub fn finish(mut self) -> Outcome {
         self.settle();
         let end = self.ended.unwrap_or(self.now);
-        let (listed, others) = self.ledger.request_counts();
+        let (listed, others) = self.stages.ledger.request_counts();
         let mut notes: Vec<String> = self.notes.into_iter().collect();
-        notes.extend(self.ledger.notes());
-        let books = self.ledger.books(&self.lost);
+        notes.extend(self.stages.ledger.notes());
+        let books = self.stages.ledger.books(&self.lost);
         if books.untraced > books.observed {
             notes.push(
                 "most faults fired no probe, so nothing is known of them but their number: memory that the kernel \
@@ -61,14 +65,14 @@ impl Pipeline {
         notes.extend(self.connections.notes(listed + others));
         notes.extend(self.marks.notes());
         notes.extend(self.spaces.notes());
-        let (cause, region) = self.ledger.kinds();
+        let (cause, region) = self.stages.ledger.kinds();
         Outcome {
-            requests: self.ledger.take_done(self.spaces.files()),
+            requests: self.stages.ledger.take_done(self.spaces.files()),
             listed,
             others,
             elapsed: end.since(self.began.unwrap_or(end)),
             books,
-            unattributed: self.ledger.unattributed(),
+            unattributed: self.stages.ledger.unattributed(),
             cause,
             region,
             lost: self.lost,

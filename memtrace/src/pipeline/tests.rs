@@ -148,6 +148,7 @@ fn a_thread_that_turns_to_another_answer_is_nobodys() {
     k.request(1, 5, "/slow");
     k.wait(1);
     k.request(1, 6, "/fast");
+    k.minor(1, 0);
     k.bytes(
         1,
         wire::OP_WRITE,
@@ -157,16 +158,27 @@ fn a_thread_that_turns_to_another_answer_is_nobodys() {
     k.minor(1, 0);
     k.respond(1, 6);
     let (requests, outcome) = k.finish();
-    assert!(requests.iter().all(|r| r.faults.total == 0));
-    assert_eq!(outcome.unattributed, [("ambiguous".to_owned(), 1)].into());
+    let totals: Vec<_> = requests
+        .iter()
+        .map(|r| {
+            (
+                r.path.as_str(),
+                r.complete,
+                r.faults.total,
+                r.faults.attribution.causal,
+            )
+        })
+        .collect();
+    // What came after the one answer led up to the other.
     assert_eq!(
-        requests.iter().find(|r| r.path == "/slow").map(|r| r.complete),
-        Some(false)
+        totals,
+        [("/fast", true, 1, Some(1)), ("/slow", false, 0, Some(0))]
     );
+    assert_eq!(outcome.unattributed, [("ambiguous".to_owned(), 1)].into());
 }
 
 #[test]
-fn an_upstreams_answer_is_said_to_be_one() {
+fn an_upstreams_answer_is_for_the_request_that_it_was_asked_for() {
     let mut k = Kernel::new();
     k.thread(1, FaultCount::default());
     k.accept(1, 5);
@@ -179,8 +191,13 @@ fn an_upstreams_answer_is_said_to_be_one() {
     k.minor(1, 0);
     k.respond(1, 5);
     let (requests, outcome) = k.finish();
-    assert_eq!((requests[0].faults.total, requests[0].faults.in_window), (0, 1));
-    assert_eq!(outcome.unattributed, [("upstream".to_owned(), 1)].into());
+    let faults = &requests[0].faults;
+    assert_eq!((faults.total, faults.in_window), (1, 1));
+    assert_eq!(
+        (faults.attribution.direct, faults.attribution.causal),
+        (0, Some(1))
+    );
+    assert_eq!((outcome.books.causal, outcome.books.unattributed), (Some(1), 0));
 }
 
 #[test]

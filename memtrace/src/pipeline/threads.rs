@@ -2,32 +2,32 @@
 //!
 //! Owns births and deaths, and the books' view of them: a thread's part is over when the kernel has said its last
 //! word on its counters (`sched_process_free`), when the run ends, or when its process is gone. Must not know what
-//! moves a thread from request to request.
+//! moves a thread from request to request: `window` does.
 
 use std::mem;
 
 use memtrace_common::{FaultCount, Nanos, Tgid, Tid};
 use rustc_hash::FxHashMap;
 
+use super::stages::Stages;
 use crate::{
     ledger::{Attempt, Ledger, Resident, Taken},
     model::counting::{Counting, Settled},
-    window::{Owner, Reason, RequestId, Worker},
+    window::{Owner, Reason},
 };
 
 #[derive(Debug)]
 struct Thread {
     tgid: Tgid,
     counting: Counting<Attempt>,
-    worker: Worker,
     /// Completed faults whose reason is known once the thread does something telling.
     unproven: u64,
     /// Its process's resident memory, as of its next record of bytes.
     resident: Option<Resident>,
     /// It was born under our eyes or has left a record since: it had not begun to exit when it was found.
     acts: bool,
-    /// The request that it was last told to work for.
-    told: Option<RequestId>,
+    /// Whom it was last told to work for.
+    told: Owner,
     /// `sched_process_exit` has come by; `sched_process_free` will.
     exited: bool,
     /// Attempts under its id since then, in order: see [`Threads::hold`].
@@ -57,28 +57,28 @@ pub(super) struct Threads {
 
 impl Threads {
     /// A thread that was there when tracing began.
-    pub(super) fn found(&mut self, tgid: Tgid, tid: Tid, count: FaultCount, ledger: &mut Ledger) {
-        let thread = Thread::new(tgid, Counting::from(count), Worker::found());
-        self.insert(tid, thread, ledger);
+    pub(super) fn found(&mut self, tgid: Tgid, tid: Tid, count: FaultCount, stages: &mut Stages) {
+        self.insert(tid, Thread::new(tgid, Counting::from(count)), stages);
+        stages.contexts.begin(tid.into(), true);
     }
 
     /// A thread that was just born: its counters are zero (`copy_mm` in kernel/fork.c). One that was also found in
     /// `/proc` keeps that baseline.
-    pub(super) fn born(&mut self, tgid: Tgid, tid: Tid, at: Nanos, ledger: &mut Ledger) {
+    pub(super) fn born(&mut self, tgid: Tgid, tid: Tid, at: Nanos, stages: &mut Stages) {
         if self.by_tid.get(&tid).is_some_and(|t| t.tgid == tgid && !t.exited) {
             return;
         }
-        self.add(tgid, tid, FaultCount::default(), at, ledger);
+        self.add(tgid, tid, FaultCount::default(), at, stages);
     }
 
     /// One whose last word never came may have had this id before.
-    fn insert(&mut self, tid: Tid, thread: Thread, ledger: &mut Ledger) {
-        if let Some(mut before) = self.by_tid.insert(tid, thread) {
-            before.close(ledger);
+    fn insert(&mut self, tid: Tid, thread: Thread, stages: &mut Stages) {
+        if let Some(before) = self.by_tid.insert(tid, thread) {
+            before.close(tid, stages);
         }
     }
 
-    fn add(&mut self, tgid: Tgid, tid: Tid, base: FaultCount, at: Nanos, ledger: &mut Ledger) {
+    fn add(&mut self, tgid: Tgid, tid: Tid, base: FaultCount, at: Nanos, stages: &mut Stages) {
         let mut counting = Counting::from(base);
         if let Some(ended) = self.ended {
             // One that was born too late ends where it begins.
@@ -90,9 +90,10 @@ impl Threads {
         }
         let thread = Thread {
             acts: true,
-            ..Thread::new(tgid, counting, Worker::born())
+            ..Thread::new(tgid, counting)
         };
-        self.insert(tid, thread, ledger);
+        self.insert(tid, thread, stages);
+        stages.contexts.begin(tid.into(), false);
     }
 
     /// Reads the counters of a record of this thread. One that nobody told of counts from here.
@@ -102,15 +103,15 @@ impl Threads {
         tid: Tid,
         count: FaultCount,
         at: Nanos,
-        ledger: &mut Ledger,
+        stages: &mut Stages,
     ) {
         match self.by_tid.get_mut(&tid) {
             Some(thread) => {
                 thread.acts = true;
                 let settled = thread.counting.observe(count);
-                thread.book(&settled, ledger);
+                thread.book(&settled, &mut stages.ledger);
             }
-            None => self.add(tgid, tid, count, at, ledger),
+            None => self.add(tgid, tid, count, at, stages),
         }
     }
 
@@ -119,16 +120,11 @@ impl Threads {
         &mut self,
         count: FaultCount,
         taken: Taken,
-        ledger: &mut Ledger,
+        stages: &mut Stages,
         reason: impl FnOnce(Owner) -> Owner,
     ) {
-        let Some(thread) = self.by_tid.get_mut(&taken.tid) else {
-            return;
-        };
-        if thread.counting.counts(count) {
-            let owner = reason(thread.worker.owner(|id| ledger.is_open(id)));
-            let attempt = ledger.attempt(thread.tgid, owner, taken);
-            thread.counting.attempt(count, attempt);
+        if let Some(thread) = self.by_tid.get_mut(&taken.tid) {
+            thread.attempt(count, taken, stages, reason);
         }
     }
 
@@ -145,42 +141,40 @@ impl Threads {
     }
 
     /// Tells where the thread's work has turned since this was last asked.
-    pub(super) fn tell_turn(&mut self, tid: Tid, at: Nanos, ledger: &mut Ledger) {
+    pub(super) fn tell_turn(&mut self, tid: Tid, at: Nanos, stages: &mut Stages) {
         if let Some(thread) = self.by_tid.get_mut(&tid) {
-            let now = thread.worker.innermost(|id| ledger.is_open(id));
+            let now = stages.contexts.owner(tid.into());
             if now != thread.told {
                 thread.told = now;
-                ledger.turned(thread.tgid, tid, at, now);
+                stages.ledger.turned(thread.tgid, tid, at, now);
             }
         }
     }
 
-    /// What the thread works on.
-    pub(super) fn worker(&mut self, tid: Tid) -> Option<&mut Worker> {
-        self.by_tid.get_mut(&tid).map(|t| &mut t.worker)
+    /// The run is over: tells that nobody works any more.
+    pub(super) fn tell_end(&mut self, at: Nanos, stages: &mut Stages) {
+        let mut all: Vec<_> = self.by_tid.iter_mut().collect();
+        all.sort_unstable_by_key(|(tid, _)| tid.0);
+        for (&tid, thread) in all {
+            if mem::replace(&mut thread.told, Owner::Unproven) != Owner::Unproven {
+                stages.ledger.turned(thread.tgid, tid, at, Owner::Unproven);
+            }
+        }
     }
 
-    /// The open request that it works for.
-    pub(super) fn request_of(&self, tid: Tid, ledger: &Ledger) -> Option<RequestId> {
-        self.by_tid.get(&tid)?.worker.innermost(|id| ledger.is_open(id))
-    }
-
-    /// The request that its work is for, as far as what the work took is concerned.
-    pub(super) fn takes_work(&self, tid: Tid, ledger: &Ledger) -> Option<RequestId> {
-        let worker = &self.by_tid.get(&tid)?.worker;
-        worker.innermost(|id| ledger.takes_work(id, tid))
+    /// Whether the thread is known.
+    pub(super) fn knows(&self, tid: Tid) -> bool {
+        self.by_tid.contains_key(&tid)
     }
 
     /// Once the thread has done something telling, the faults before that have their reason.
-    pub(super) fn explain_first_act(&mut self, tid: Tid, ledger: &mut Ledger) {
+    pub(super) fn explain_first_act(&mut self, tid: Tid, stages: &mut Stages) {
         if let Some(thread) = self.by_tid.get_mut(&tid)
-            && thread.worker.is_proven()
             && thread.unproven > 0
+            && stages.contexts.is_proven(tid.into())
         {
-            ledger.explain(
-                thread.worker.reason_before_first_act(),
-                mem::take(&mut thread.unproven),
-            );
+            let reason = stages.contexts.reason_before_first_act(tid.into());
+            stages.ledger.explain(reason, mem::take(&mut thread.unproven));
         }
     }
 
@@ -204,7 +198,7 @@ impl Threads {
 
     /// `execve`: the thread that called it takes over the process's id (`de_thread` in fs/exec.c), and whoever had
     /// that id is left with the caller's. `now` are the caller's counters.
-    pub(super) fn take_over(&mut self, old: Tid, new: Tid, now: FaultCount, ledger: &mut Ledger) {
+    pub(super) fn take_over(&mut self, old: Tid, new: Tid, now: FaultCount, stages: &mut Stages) {
         if old == new || self.by_tid.get(&old).is_none_or(|t| t.exited) {
             // Nobody did, or it has been noticed already.
             return;
@@ -215,19 +209,24 @@ impl Threads {
             let held = mem::take(&mut leader.held);
             let from = taken_over_at(&held, leader.counting.last(), caller.counting.last(), now);
             let (leaders, callers) = held.split_at(from);
-            leader.replay(leaders, ledger);
-            caller.replay(callers, ledger);
+            leader.replay(leaders, stages);
+            stages.contexts.swap(old.into(), new.into());
+            caller.replay(callers, stages);
+        } else {
+            stages.contexts.swap(old.into(), new.into());
         }
         self.by_tid.extend(caller.map(|t| (new, t)));
         self.by_tid.extend(leader.map(|t| (old, t)));
     }
 
     /// The thread runs another program from here on.
-    pub(super) fn begin_anew(&mut self, tid: Tid, ledger: &mut Ledger) {
+    pub(super) fn begin_anew(&mut self, tid: Tid, stages: &mut Stages) {
         if let Some(thread) = self.by_tid.get_mut(&tid) {
-            thread.worker = Worker::born();
+            stages.contexts.begin(tid.into(), false);
             // What the old program's thread did to get here is part of the new one's start.
-            ledger.explain(Reason::Startup, mem::take(&mut thread.unproven));
+            stages
+                .ledger
+                .explain(Reason::Startup, mem::take(&mut thread.unproven));
         }
     }
 
@@ -239,7 +238,7 @@ impl Threads {
     }
 
     /// The thread is gone, and these were its last counters.
-    pub(super) fn freed(&mut self, tgid: Tgid, tid: Tid, count: FaultCount, ledger: &mut Ledger) {
+    pub(super) fn freed(&mut self, tgid: Tgid, tid: Tid, count: FaultCount, stages: &mut Stages) {
         let leader = Tid(tgid.0);
         if self.by_tid.get(&tid).is_some_and(|t| t.acts && !t.exited)
             && self.by_tid.get(&leader).is_some_and(|t| t.exited)
@@ -249,30 +248,33 @@ impl Threads {
                 minor: u64::MAX,
                 major: u64::MAX,
             };
-            self.take_over(tid, leader, all, ledger);
+            self.take_over(tid, leader, all, stages);
         }
         if let Some(mut thread) = self.by_tid.remove(&tid) {
             let held = mem::take(&mut thread.held);
-            thread.replay(&held, ledger);
+            thread.replay(&held, stages);
             let settled = thread.counting.observe(count);
-            thread.book(&settled, ledger);
-            thread.close(ledger);
+            thread.book(&settled, &mut stages.ledger);
+            thread.close(tid, stages);
         }
     }
 
     /// The process is gone, and so are its threads. The last words of those that began to exit may still come: RCU
     /// callbacks of different CPUs run in any order.
-    pub(super) fn remove_process(&mut self, tgid: Tgid, ledger: &mut Ledger) {
+    pub(super) fn remove_process(&mut self, tgid: Tgid, stages: &mut Stages) {
+        for (&tid, _) in self.by_tid.iter().filter(|(_, t)| t.tgid == tgid && t.exited) {
+            stages.contexts.leave(tid.into());
+        }
         let ended = self.by_tid.extract_if(|_, t| t.tgid == tgid && !t.exited);
-        close_in_order(ended.collect(), ledger);
+        close_in_order(ended.collect(), stages);
     }
 
     /// A thread's counters at the end of the run.
-    pub(super) fn horizon(&mut self, tid: Tid, count: FaultCount, ledger: &mut Ledger) {
+    pub(super) fn horizon(&mut self, tid: Tid, count: FaultCount, stages: &mut Stages) {
         match self.by_tid.get_mut(&tid) {
             Some(thread) => {
                 if let Some(attempt) = thread.counting.end_at(count) {
-                    ledger.forget_attempt(attempt);
+                    stages.ledger.forget_attempt(attempt);
                 }
             }
             None => {
@@ -287,29 +289,28 @@ impl Threads {
     }
 
     /// The run is over.
-    pub(super) fn finish(&mut self, ledger: &mut Ledger) {
-        close_in_order(self.by_tid.drain().collect(), ledger);
+    pub(super) fn finish(&mut self, stages: &mut Stages) {
+        close_in_order(self.by_tid.drain().collect(), stages);
     }
 }
 
 /// Requests that end by it do so in the same order whenever the same events are told.
-fn close_in_order(mut threads: Vec<(Tid, Thread)>, ledger: &mut Ledger) {
+fn close_in_order(mut threads: Vec<(Tid, Thread)>, stages: &mut Stages) {
     threads.sort_unstable_by_key(|(tid, _)| tid.0);
-    for (_, mut thread) in threads {
-        thread.close(ledger);
+    for (tid, thread) in threads {
+        thread.close(tid, stages);
     }
 }
 
 impl Thread {
-    fn new(tgid: Tgid, counting: Counting<Attempt>, worker: Worker) -> Self {
+    fn new(tgid: Tgid, counting: Counting<Attempt>) -> Self {
         Self {
             tgid,
             counting,
-            worker,
             unproven: 0,
             resident: None,
             acts: false,
-            told: None,
+            told: Owner::Unproven,
             exited: false,
             held: Vec::new(),
         }
@@ -324,22 +325,38 @@ impl Thread {
         }
     }
 
+    fn attempt(
+        &mut self,
+        count: FaultCount,
+        taken: Taken,
+        stages: &mut Stages,
+        reason: impl FnOnce(Owner) -> Owner,
+    ) {
+        if !self.counting.counts(count) {
+            return;
+        }
+        let owner = reason(stages.contexts.owner(taken.tid.into()));
+        if let Owner::Token(token, _) = owner {
+            stages.contexts.awaits(token);
+        }
+        let attempt = stages.ledger.attempt(self.tgid, owner, taken);
+        self.counting.attempt(count, attempt);
+    }
+
     /// Books attempts that have been held.
-    fn replay(&mut self, held: &[Held], ledger: &mut Ledger) {
+    fn replay(&mut self, held: &[Held], stages: &mut Stages) {
         for &Held { count, taken } in held {
             let settled = self.counting.observe(count);
-            self.book(&settled, ledger);
-            if self.counting.counts(count) {
-                let owner = self.worker.owner(|id| ledger.is_open(id));
-                let attempt = ledger.attempt(self.tgid, owner, taken);
-                self.counting.attempt(count, attempt);
-            }
+            self.book(&settled, &mut stages.ledger);
+            self.attempt(count, taken, stages, |owner| owner);
         }
     }
 
-    fn close(&mut self, ledger: &mut Ledger) {
+    fn close(mut self, tid: Tid, stages: &mut Stages) {
         let held = mem::take(&mut self.held);
-        self.replay(&held, ledger);
+        self.replay(&held, stages);
+        stages.contexts.leave(tid.into());
+        let ledger = &mut stages.ledger;
         let (settled, left_out) = self.counting.finish();
         self.book(&settled, ledger);
         if let Some(attempt) = left_out {

@@ -45,6 +45,8 @@ pub struct Asked {
     pub only: Vec<String>,
     /// `--query`
     pub query: bool,
+    /// `--settle`, nanoseconds; `None` for what is usual.
+    pub settle: Option<u64>,
 }
 
 impl Asked {

@@ -71,7 +71,11 @@ impl Faults {
         let took = fault.took.map(u64::from);
         let until = Nanos(fault.taken.at.0.saturating_add(took.unwrap_or(0)));
         match self.runs.get_mut(&tid) {
-            Some(run) if goes_with(&run.first, fault) && fault.taken.at.since(run.until) <= RUN_GAP => {
+            Some(run)
+                if goes_with(&run.first, fault)
+                    && fault.taken.at >= run.first.taken.at
+                    && fault.taken.at.since(run.until) <= RUN_GAP =>
+            {
                 run.count += 1;
                 run.until = run.until.max(until);
                 run.ns = run.ns.zip(took).map(|(sum, ns)| sum + ns);

@@ -25,7 +25,12 @@ use memtrace_common::{
 };
 use rustc_hash::FxHashMap;
 
-use self::{counters::Counters, faults::Faults, requests::Requests, tracks::Tracks};
+use self::{
+    counters::Counters,
+    faults::Faults,
+    requests::{Requests, Stretch},
+    tracks::Tracks,
+};
 use crate::{
     event::{Event, Notice},
     ledger::{
@@ -35,7 +40,8 @@ use crate::{
     perfetto::{Arg, Event as Slice, TrackId, Writer},
     record::Clocks,
     timed::Completed,
-    window::RequestId,
+    waiting::Waiting,
+    window::{Owner, Reason, RequestId, Whose},
 };
 
 /// How much is drawn.
@@ -77,6 +83,10 @@ pub struct Timeline {
     counters: Counters,
     /// Calls of `munmap` that have not returned, by their threads.
     unmapping: FxHashMap<Tid, Call>,
+    /// Whom each thread works for, and since when.
+    working: FxHashMap<Tid, (Tgid, Owner, Nanos)>,
+    /// What cannot be drawn before it is known whose it is.
+    unresolved: Waiting<Work>,
     /// Who is gone with the last event, and when: what the ledger posts because of it is still theirs.
     gone: Option<(Tgid, Tid, Nanos)>,
     lost: Lost,
@@ -89,11 +99,18 @@ struct Draw {
     tracks: Tracks,
 }
 
-/// An address-space call, the bytes that it moved, and the request that it was for.
+/// An address-space call, the bytes that it moved, when it returned, and whom it was for.
 struct Call {
     mm: Mm,
     moved: Option<u64>,
-    of: Option<RequestId>,
+    until: u64,
+    of: Owner,
+}
+
+/// What was done for somebody.
+enum Work {
+    Call(Call),
+    Stretch(Stretch),
 }
 
 impl Timeline {
@@ -113,6 +130,8 @@ impl Timeline {
             requests: Requests::default(),
             counters: Counters::default(),
             unmapping: FxHashMap::default(),
+            working: FxHashMap::default(),
+            unresolved: Waiting::default(),
             gone: None,
             lost: Lost::default(),
             now: Nanos(clocks.monotonic),
@@ -139,7 +158,8 @@ impl Timeline {
             Record::Rss(rss) => self.counters.resides(tgid, at, rss.pages, &mut self.draw),
             Record::Unmapped(unmapped) => {
                 if let Some(call) = self.unmapping.remove(&tid) {
-                    self.draw.call(&call, unmapped.header.time_ns);
+                    let until = unmapped.header.time_ns;
+                    self.worked(call.of, Work::Call(Call { until, ..call }));
                 }
             }
             Record::Fork(fork) => {
@@ -189,26 +209,77 @@ impl Timeline {
             }
             Posting::Unlisted { id } => self.requests.forget(id),
             Posting::Ended { id, at } => {
-                if let Some(tgid) = self.requests.ended(id, at) {
+                if let Some(tgid) = self.requests.ended(id) {
                     self.counters.opened(tgid, at, -1, draw);
                 }
             }
             Posting::Fault { tgid, .. } => self.counters.faulted(tgid),
             Posting::Call { call, moved, of } => {
-                let call_of = Call { mm: call, moved, of };
+                let call_of = Call {
+                    mm: call,
+                    moved,
+                    until: call.header.time_ns,
+                    of,
+                };
                 match call.header.op {
                     _ if self.detail == Detail::Requests => {}
                     // It is told at its entry; its return is to come.
                     wire::MM_MUNMAP => {
                         self.unmapping.insert(Tid(call.header.tid), call_of);
                     }
-                    _ => draw.call(&call_of, call.header.time_ns),
+                    _ => self.worked(of, Work::Call(call_of)),
                 }
             }
             Posting::Turned { tgid, tid, at, to } => {
                 self.faults.turned(tid, draw);
-                self.requests.turned(tgid, tid, at, to);
+                self.turned(tgid, tid, at, to);
             }
+            Posting::Resolved { token, whose } => {
+                for call in self.unmapping.values_mut() {
+                    if matches!(call.of, Owner::Token(of, _) if of == token) {
+                        call.of = call.of.resolved(whose);
+                    }
+                }
+                for work in self.unresolved.resolved(token) {
+                    self.draw_work(whose, work);
+                }
+            }
+        }
+    }
+
+    /// A thread turns to other work.
+    fn turned(&mut self, tgid: Tgid, tid: Tid, at: Nanos, to: Owner) {
+        self.leaves(tid, at);
+        if matches!(to, Owner::Request(..) | Owner::Token(..)) {
+            self.working.insert(tid, (tgid, to, at));
+        }
+    }
+
+    /// A thread works for nobody from here on.
+    fn leaves(&mut self, tid: Tid, to: Nanos) {
+        if let Some((tgid, of, from)) = self.working.remove(&tid) {
+            let stretch = Stretch { tgid, tid, from, to };
+            self.worked(of, Work::Stretch(stretch));
+        }
+    }
+
+    /// This was done for somebody.
+    fn worked(&mut self, of: Owner, work: Work) {
+        if let Some(work) = self.unresolved.keep(of, work) {
+            let whose = match of {
+                Owner::Request(id, _) => Whose::Request(id),
+                Owner::Nobody(reason) => Whose::Nobody(reason),
+                Owner::Token(..) | Owner::Unproven => Whose::Nobody(Reason::Idle),
+            };
+            self.draw_work(whose, work);
+        }
+    }
+
+    fn draw_work(&mut self, whose: Whose, work: Work) {
+        match (work, whose) {
+            (Work::Call(call), _) => self.draw.call(&call, whose),
+            (Work::Stretch(stretch), Whose::Request(id)) => self.requests.worked(id, stretch),
+            (Work::Stretch(_), Whose::Nobody(_)) => {}
         }
     }
 
@@ -236,10 +307,10 @@ impl Timeline {
     pub fn finish(mut self) -> Vec<u8> {
         self.bury();
         self.faults.finish(&mut self.draw);
-        let mut left: Vec<_> = self.unmapping.into_values().collect();
+        let mut left: Vec<_> = std::mem::take(&mut self.unmapping).into_values().collect();
         left.sort_unstable_by_key(|call| call.mm.header.time_ns);
         for call in left {
-            self.draw.call(&call, call.mm.header.time_ns);
+            self.worked(call.of, Work::Call(call));
         }
         self.counters.finish(self.now, &mut self.draw);
         self.draw.writer.finish()
@@ -250,10 +321,10 @@ impl Timeline {
         let Some((tgid, tid, at)) = self.gone.take() else {
             return;
         };
-        self.requests.leaves(tid, at);
+        self.leaves(tid, at);
         self.faults.turned(tid, &mut self.draw);
         if let Some(call) = self.unmapping.remove(&tid) {
-            self.draw.call(&call, call.mm.header.time_ns);
+            self.worked(call.of, Work::Call(call));
         }
         self.draw.tracks.left(tid);
         if tgid.0 == tid.0 {
@@ -295,8 +366,9 @@ impl Draw {
         self.tracks.thread(tgid, tid, &mut self.writer)
     }
 
-    /// An address-space call that returned at this time.
-    fn call(&mut self, Call { mm, moved, of }: &Call, until: u64) {
+    /// An address-space call.
+    fn call(&mut self, call: &Call, whose: Whose) {
+        let Call { mm, moved, until, .. } = call;
         let header = &mm.header;
         let [first, second, third, ..] = mm.args;
         // `brk` is given an address, and no length.
@@ -323,7 +395,9 @@ impl Draw {
             (_, None) => arguments.push(Arg::int("error", mm.ret)),
             _ => {}
         }
-        arguments.extend(of.map(|id| Arg::uint("request", id.0)));
+        if let Whose::Request(id) = whose {
+            arguments.push(Arg::uint("request", id.0));
+        }
         let slice = Slice {
             category: "mm",
             name,

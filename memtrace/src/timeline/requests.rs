@@ -21,8 +21,6 @@ const STRETCHES_MAX: usize = 1024;
 #[derive(Default)]
 pub(super) struct Requests {
     open: FxHashMap<RequestId, Open>,
-    /// What each thread works for, and since when.
-    working: FxHashMap<Tid, (Tgid, RequestId, Nanos)>,
     /// Rows below the highest that was used, and are free.
     free: BTreeSet<usize>,
     rows: usize,
@@ -37,12 +35,12 @@ struct Open {
 }
 
 /// A stretch of a thread's time.
-#[derive(Clone, Copy)]
-struct Stretch {
-    tgid: Tgid,
-    tid: Tid,
-    from: Nanos,
-    to: Nanos,
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stretch {
+    pub(super) tgid: Tgid,
+    pub(super) tid: Tid,
+    pub(super) from: Nanos,
+    pub(super) to: Nanos,
 }
 
 impl Requests {
@@ -65,54 +63,27 @@ impl Requests {
 
     /// It was none.
     pub(super) fn withdrawn(&mut self, id: RequestId) -> Option<Tgid> {
-        self.working.retain(|_, (_, of, _)| *of != id);
         let open = self.open.remove(&id).filter(|open| !open.has_ended)?;
         self.free.extend(open.row);
         Some(open.tgid)
     }
 
     /// It is answered: its row is free for the next. It is drawn when it is reported.
-    pub(super) fn ended(&mut self, id: RequestId, at: Nanos) -> Option<Tgid> {
-        let workers: Vec<Tid> = self
-            .working
-            .iter()
-            .filter(|(_, (_, of, _))| *of == id)
-            .map(|(&tid, _)| tid)
-            .collect();
-        for tid in workers {
-            self.leaves(tid, at);
-        }
+    pub(super) fn ended(&mut self, id: RequestId) -> Option<Tgid> {
         let open = self.open.get_mut(&id).filter(|open| !open.has_ended)?;
         open.has_ended = true;
         self.free.extend(open.row);
         Some(open.tgid)
     }
 
-    /// A thread turns to this request, or away from all.
-    pub(super) fn turned(&mut self, tgid: Tgid, tid: Tid, at: Nanos, to: Option<RequestId>) {
-        self.leaves(tid, at);
-        if let Some(id) = to.filter(|id| self.open.contains_key(id)) {
-            self.working.insert(tid, (tgid, id, at));
-        }
-    }
-
-    /// A thread works for nothing from here on.
-    pub(super) fn leaves(&mut self, tid: Tid, at: Nanos) {
-        let Some((tgid, id, from)) = self.working.remove(&tid) else {
-            return;
-        };
+    /// A stretch of a thread's time was for this request.
+    pub(super) fn worked(&mut self, id: RequestId, stretch: Stretch) {
         let Some(open) = self.open.get_mut(&id) else {
             return;
         };
-        let stretch = Stretch {
-            tgid,
-            tid,
-            from,
-            to: at,
-        };
         let has_room = open.stretches.len() < STRETCHES_MAX;
         match open.stretches.last_mut() {
-            Some(last) if !has_room && last.tid == tid => last.to = at,
+            Some(last) if !has_room && last.tid == stretch.tid => last.to = stretch.to,
             _ if has_room => open.stretches.push(stretch),
             _ => {}
         }

@@ -99,7 +99,7 @@ proptest! {
             let f = &r.faults;
             prop_assert_eq!(f.total, f.minor + f.major);
             prop_assert_eq!(f.total, f.user_mode + f.kernel_mode);
-            prop_assert_eq!(f.total, f.attribution.direct);
+            prop_assert_eq!(Some(f.total - f.attribution.direct), f.attribution.causal);
             prop_assert_eq!(Some(f.total), f.cause.as_ref().map(|c| c.values().sum()));
             prop_assert_eq!(Some(f.total), f.region.as_ref().map(|r| r.values().sum()));
             prop_assert!(f.total <= f.in_window, "{:?}", f);
@@ -108,7 +108,9 @@ proptest! {
         let b = outcome.books;
         prop_assert!(b.balanced, "{:?}", b);
         prop_assert_eq!(b.kernel_min_flt + b.kernel_maj_flt, b.observed + b.dropped + b.untraced);
-        prop_assert_eq!(b.direct, requests.iter().map(|r| r.faults.total).sum::<u64>());
+        let of = |part: fn(&Request) -> u64| requests.iter().map(part).sum::<u64>();
+        prop_assert_eq!(b.direct, of(|r| r.faults.attribution.direct));
+        prop_assert_eq!(b.causal, Some(of(|r| r.faults.attribution.causal.unwrap_or(0))));
         prop_assert_eq!(b.unattributed, outcome.unattributed.values().sum::<u64>());
         prop_assert_eq!(b.observed, outcome.cause.values().sum::<u64>());
         prop_assert_eq!(b.observed, outcome.region.values().sum::<u64>());

@@ -155,6 +155,7 @@ fn what_a_thread_did_for_a_request_that_another_answered_is_the_requests() {
     k.respond(2, 5);
     assert!(k.done.is_empty(), "its reader has not told yet");
     k.tally(1, 30, 3, 500);
+    k.wait(1);
     assert_eq!(k.done.len(), 1);
     k.request(1, 5, "/b");
     k.respond(2, 5);

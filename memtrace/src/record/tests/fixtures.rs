@@ -1,6 +1,8 @@
 //! A real run's recording of every version that was ever written, and the report that the run printed itself.
 //!
-//! Whoever raises the version leaves such a pair of the one before. None of them is ever made again.
+//! Whoever raises the version leaves such a pair of the one before. No recording is ever made again. Its report is by
+//! today's rules of attribution: where these find out more, the report's text is what they find, and nothing else of it
+//! changes.
 
 use std::path::{Path, PathBuf};
 

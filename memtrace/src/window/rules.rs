@@ -1,0 +1,402 @@
+//! What moves a worker from one context to another: the rules of attribution, one function each.
+//!
+//! Owns the workers and what they work on. Must not know how an event is told, nor descriptors: it is told that a
+//! worker read a request, wrote to a connection that its process opened, woke another.
+
+use memtrace_common::Nanos;
+use rustc_hash::FxHashMap;
+
+use super::{
+    Channel, Effect, Label, Outbound, Owner, Reason, RequestId, TokenId, Whose, Word, WorkerId,
+    handoff::Writers,
+    tokens::Tokens,
+    words::Words,
+    worker::{Way, Worker},
+};
+
+/// One worker wakes another that waits at a futex word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wake {
+    /// Who wakes.
+    pub waker: WorkerId,
+    /// Who waited.
+    pub waiter: WorkerId,
+    /// Where.
+    pub word: Word,
+}
+
+/// All workers, and for whom they work.
+#[derive(Debug, Default)]
+pub struct Contexts {
+    workers: FxHashMap<WorkerId, Worker>,
+    tokens: Tokens,
+    words: Words,
+}
+
+impl Contexts {
+    /// A worker that was there when tracing began, or that begins now.
+    pub fn begin(&mut self, id: WorkerId, was_there: bool) {
+        self.leave(id);
+        self.workers.insert(id, Worker::new(was_there));
+    }
+
+    /// A worker ends.
+    pub fn leave(&mut self, id: WorkerId) {
+        if let Some(context) = self.workers.remove(&id).and_then(|worker| worker.context) {
+            self.tokens.leave(context);
+        }
+    }
+
+    /// Two workers have each other's number from now on.
+    pub fn swap(&mut self, one: WorkerId, other: WorkerId) {
+        let both = (self.workers.remove(&one), self.workers.remove(&other));
+        self.workers.extend(both.0.map(|worker| (other, worker)));
+        self.workers.extend(both.1.map(|worker| (one, worker)));
+    }
+
+    /// A request begins.
+    pub fn opened(&mut self, id: RequestId) {
+        self.tokens.opened(id);
+    }
+
+    /// A request is answered, or never will be.
+    pub fn answered(&mut self, id: RequestId, at: Nanos) {
+        self.tokens.answered(id, at);
+    }
+
+    /// What had begun was no request.
+    pub fn withdrawn(&mut self, id: RequestId) {
+        self.tokens.withdrawn(id);
+    }
+
+    /// Whether somebody works on what may turn out to be this request's.
+    pub fn is_held(&self, id: RequestId) -> bool {
+        self.tokens.is_held(id)
+    }
+
+    /// What the ledger should know since this was last asked.
+    pub fn take_effects(&mut self) -> impl Iterator<Item = Effect> {
+        self.tokens.take_effects()
+    }
+
+    /// The run is over: what is not known by now never will be.
+    pub fn finish(&mut self) {
+        self.tokens.finish();
+    }
+
+    /// For whom work is that a worker does now.
+    pub fn owner(&self, id: WorkerId) -> Owner {
+        let Some(worker) = self.workers.get(&id) else {
+            return Owner::Unproven;
+        };
+        if let Some(window) = worker.window(|id| self.tokens.is_open(id)) {
+            return Owner::Request(window, Label::Direct);
+        }
+        let Some(context) = worker.context else {
+            return Owner::Unproven;
+        };
+        let owner = Owner::Token(context, worker.label());
+        self.tokens
+            .resolved(context)
+            .map_or(owner, |whose| owner.resolved(whose))
+    }
+
+    /// A fault waits until this token is resolved.
+    pub fn awaits(&mut self, token: TokenId) {
+        self.tokens.awaits(token);
+    }
+
+    /// The request that a worker works for, as far as it is known: the innermost window, or what its context is, or
+    /// what that falls back on.
+    pub fn prospect(&self, id: WorkerId) -> Option<RequestId> {
+        let worker = self.workers.get(&id)?;
+        worker
+            .window(|id| self.tokens.is_open(id))
+            .or_else(|| self.tokens.prospect(worker.context?))
+            .filter(|&id| self.tokens.is_open(id))
+    }
+
+    /// A worker has done something that tells what it works on.
+    pub fn is_proven(&self, id: WorkerId) -> bool {
+        self.workers
+            .get(&id)
+            .is_some_and(|worker| worker.context.is_some())
+    }
+
+    /// Why faults are nobody's that a worker took before it did anything telling.
+    pub fn reason_before_first_act(&self, id: WorkerId) -> Reason {
+        self.workers
+            .get(&id)
+            .map_or(Reason::Idle, Worker::reason_before_first_act)
+    }
+
+    /// A worker opens a window.
+    pub fn enters_window(&mut self, id: WorkerId, window: RequestId, now: Nanos) {
+        self.acts(id, now);
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.enter(window, |id| self.tokens.is_open(id));
+        }
+    }
+
+    // The rules, as docs/ATTRIBUTION.md numbers them.
+
+    /// Rule 1: a worker reads bytes of a request. That is what it works on.
+    pub fn reads_request(&mut self, id: WorkerId, request: RequestId, now: Nanos) {
+        let token = self.tokens.fresh(now, None, Reason::Idle);
+        self.turn_to_read(id, token);
+        self.tokens.claim(token, Whose::Request(request));
+    }
+
+    /// Rule 1, of a request that was there before the run.
+    pub fn reads_what_was_in_flight(&mut self, id: WorkerId, now: Nanos) {
+        let token = self.tokens.fresh(now, None, Reason::InFlightAtStart);
+        self.turn_to_read(id, token);
+        self.tokens.claim(token, Whose::Nobody(Reason::InFlightAtStart));
+    }
+
+    /// Rule 2: a worker writes a part of an answer. What it has done since it last turned was for that. Of requests
+    /// that were read at once, the `next` one's turn has come; else nobody knows what it does now.
+    pub fn answers(&mut self, id: WorkerId, whose: Whose, next: Option<RequestId>, now: Nanos) {
+        if let Some(worker) = self.workers.get(&id)
+            && let Some(context) = worker.context
+        {
+            match self.tokens.claimed(context) {
+                None => self.tokens.claim(context, whose),
+                Some(other) if other != whose && worker.way == Way::Read => self.tokens.is_ambiguous(context),
+                Some(_) => {}
+            }
+        }
+        match next {
+            Some(next) => self.reads_request(id, next, now),
+            None => self.turn_to_nothing(id, now, Reason::Idle),
+        }
+    }
+
+    /// Rule 3: a worker connects to elsewhere, for what it works on. What it does next may be for the same, or not.
+    pub fn connects(&mut self, id: WorkerId, line: &mut Outbound, now: Nanos) {
+        self.uses(id, line, now);
+        line.is_connecting = true;
+    }
+
+    /// Rule 3: a worker writes to elsewhere. A connection that was opened for something is first used for that.
+    pub fn writes_outbound(&mut self, id: WorkerId, line: &mut Outbound, now: Nanos) {
+        if std::mem::take(&mut line.is_connecting)
+            && let Some(owner) = line.owner
+        {
+            self.comes_back_to(id, owner, now);
+        }
+        self.uses(id, line, now);
+    }
+
+    fn uses(&mut self, id: WorkerId, line: &mut Outbound, now: Nanos) {
+        self.acts(id, now);
+        let Some(context) = self.workers.get(&id).and_then(|worker| worker.context) else {
+            return;
+        };
+        self.tokens.own(context);
+        if let Some(before) = line.owner.replace(context) {
+            self.tokens.disown(before);
+        }
+        let next = self.tokens.fresh(now, Some(context), Reason::Idle);
+        self.turn(id, next);
+    }
+
+    /// Rule 4: a worker reads from elsewhere: it goes on with what the connection was used for.
+    pub fn reads_outbound(&mut self, id: WorkerId, line: &Outbound, now: Nanos) {
+        match line.owner {
+            Some(owner) => {
+                self.comes_back_to(id, owner, now);
+                if let Some(worker) = self.workers.get_mut(&id) {
+                    worker.way = Way::Read;
+                }
+            }
+            None => self.turn_to_nothing(id, now, Reason::Idle),
+        }
+    }
+
+    /// Nothing refers to a connection any more.
+    pub fn closes_outbound(&mut self, line: &Outbound) {
+        if let Some(owner) = line.owner {
+            self.tokens.disown(owner);
+        }
+    }
+
+    /// Rule 5: a worker goes to wait for events, or for a connection. What it does when it is back may be for anybody.
+    pub fn waits(&mut self, id: WorkerId, now: Nanos) {
+        self.turn_to_nothing(id, now, Reason::Idle);
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.waits();
+        }
+    }
+
+    /// Rule 5: nothing has come, and the wait has run out: what it does now is a timer's.
+    pub fn wait_runs_out(&mut self, id: WorkerId) {
+        if let Some(worker) = self.workers.get(&id)
+            && let Some(context) = worker.context
+            && self.tokens.is_blank(context)
+        {
+            self.tokens.otherwise(context, Reason::Timer);
+        }
+    }
+
+    /// Rule 6: a worker wakes another that waits at a futex word.
+    pub fn wakes(&mut self, Wake { waker, waiter, word }: Wake, now: Nanos) {
+        self.words.wakes(word, waker, waiter);
+        if self.words.is_lock(word) {
+            return;
+        }
+        let Some(by) = self.workers.get(&waker) else {
+            return;
+        };
+        let (context, is_woken) = (by.context, by.way == Way::Woken);
+        if self.may_inherit(waiter) {
+            if context.is_some() || self.is_proven(waiter) {
+                let is_one_of_them = self.words.has_waited(word, waker);
+                self.inherits(waiter, context.filter(|_| !is_one_of_them), now);
+            }
+        } else if let Some(done) = context.filter(|_| is_woken) {
+            self.completes(waker, done, waiter, now);
+        }
+    }
+
+    /// It does nothing of its own.
+    fn may_inherit(&self, id: WorkerId) -> bool {
+        self.workers.get(&id).is_some_and(|worker| match worker.context {
+            None => true,
+            Some(context) => match worker.way {
+                Way::Woken => true,
+                Way::Turned => self.tokens.is_blank(context),
+                Way::Read => false,
+            },
+        })
+    }
+
+    /// Rule 6: a worker that is idle, or on what it was woken for before, goes on with the waker's work. One that is
+    /// woken by another of those who wait there may have been given anybody's.
+    fn inherits(&mut self, id: WorkerId, from: Option<TokenId>, now: Nanos) {
+        let token = self.tokens.fresh(now, from, Reason::BackgroundThread);
+        self.turn(id, token);
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.way = Way::Woken;
+        }
+    }
+
+    /// Rule 6: a worker that was woken for something wakes one that has work of its own: that had waited for it.
+    fn completes(&mut self, id: WorkerId, done: TokenId, waiter: WorkerId, now: Nanos) {
+        let Some(waits_for_it) = self.workers.get(&waiter).and_then(|worker| worker.context) else {
+            return;
+        };
+        if self.tokens.claimed(done).is_none() {
+            match self.tokens.claimed(waits_for_it) {
+                Some(whose) => self.tokens.claim(done, whose),
+                None => self.tokens.fall_back_on(done, waits_for_it),
+            }
+        }
+        self.has_done_what_it_was_woken_for(id, now);
+    }
+
+    /// What comes next was not what it was woken for.
+    fn has_done_what_it_was_woken_for(&mut self, id: WorkerId, now: Nanos) {
+        self.inherits(id, None, now);
+    }
+
+    /// Rule 7: a worker writes to a channel: whoever reads it goes on with its work. One that was woken has done it.
+    pub fn writes_channel(&mut self, id: WorkerId, channel: &mut Channel, now: Nanos) {
+        self.acts(id, now);
+        let Some(worker) = self.workers.get(&id) else {
+            return;
+        };
+        let Some(context) = worker.context else { return };
+        let has_done_it = worker.way == Way::Woken;
+        match channel.writers {
+            Writers::Nobody => {
+                self.tokens.own(context);
+                channel.writers = Writers::One(context);
+            }
+            Writers::One(other) if other != context => {
+                self.tokens.disown(other);
+                channel.writers = Writers::Many;
+            }
+            Writers::One(_) | Writers::Many => {}
+        }
+        if has_done_it {
+            self.has_done_what_it_was_woken_for(id, now);
+        } else {
+            let next = self.tokens.fresh(now, Some(context), Reason::Idle);
+            self.turn(id, next);
+        }
+    }
+
+    /// Rule 7: a worker reads a channel.
+    pub fn reads_channel(&mut self, id: WorkerId, channel: &mut Channel, now: Nanos) {
+        let from = channel.take_writer();
+        let token = self.tokens.fresh(now, from, Reason::Idle);
+        self.turn(id, token);
+        if let Some(from) = from {
+            self.tokens.disown(from);
+        }
+    }
+
+    /// Nothing refers to a channel any more.
+    pub fn closes_channel(&mut self, mut channel: Channel) {
+        if let Some(writer) = channel.take_writer() {
+            self.tokens.disown(writer);
+        }
+    }
+
+    /// A connection brings a worker back to what it was used for: if that is resolved, to more of the same.
+    fn comes_back_to(&mut self, id: WorkerId, owner: TokenId, now: Nanos) {
+        let resolved = self.tokens.resolved(owner);
+        match resolved {
+            Some(_) => self.turn_to_nothing(id, now, Reason::Idle),
+            None => self.turn(id, owner),
+        }
+        let Some(worker) = self.workers.get_mut(&id) else {
+            return;
+        };
+        let Some(context) = worker.context else { return };
+        if worker.read == Some(owner) {
+            // It has not waited for anything else since.
+            worker.read = Some(context);
+        }
+        match resolved {
+            Some(Whose::Request(request)) if !self.tokens.is_open(request) => {}
+            Some(whose @ (Whose::Request(_) | Whose::Nobody(Reason::InFlightAtStart))) => {
+                self.tokens.claim(context, whose);
+            }
+            _ => {}
+        }
+    }
+
+    /// A worker does something that tells that it acts, and no more: until its first such act it worked on nothing that is
+    /// known.
+    pub fn acts(&mut self, id: WorkerId, now: Nanos) {
+        if !self.is_proven(id) {
+            self.turn_to_nothing(id, now, Reason::Idle);
+        }
+    }
+
+    fn turn_to_nothing(&mut self, id: WorkerId, now: Nanos, otherwise: Reason) {
+        let token = self.tokens.fresh(now, None, otherwise);
+        self.turn(id, token);
+    }
+
+    fn turn_to_read(&mut self, id: WorkerId, token: TokenId) {
+        self.turn(id, token);
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.leaves_windows();
+            worker.read = Some(token);
+            worker.way = Way::Read;
+        }
+    }
+
+    fn turn(&mut self, id: WorkerId, token: TokenId) {
+        let worker = self.workers.entry(id).or_default();
+        worker.way = Way::Turned;
+        let before = worker.context.replace(token);
+        self.tokens.take_up(token);
+        if let Some(before) = before {
+            self.tokens.leave(before);
+        }
+    }
+}

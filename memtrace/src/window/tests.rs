@@ -1,0 +1,656 @@
+//! The rules, one by one, and that every fault is somebody's in the end whatever happens.
+
+use memtrace_common::{Nanos, Tgid, Tid};
+use proptest::prelude::*;
+
+use super::{tokens::Tokens, *};
+
+const A: RequestId = RequestId(1);
+const B: RequestId = RequestId(2);
+
+/// Workers, what they work on, and what became of it.
+#[derive(Default)]
+struct World {
+    contexts: Contexts,
+    time: u64,
+    resolved: std::collections::BTreeMap<TokenId, Whose>,
+    let_go: Vec<RequestId>,
+}
+
+impl World {
+    /// With two requests, neither of them answered, and four workers.
+    fn new() -> Self {
+        let mut world = Self::default();
+        for id in [A, B] {
+            world.contexts.opened(id);
+        }
+        for tid in 1..=4 {
+            world.contexts.begin(worker(tid), false);
+        }
+        world
+    }
+
+    fn now(&mut self) -> Nanos {
+        self.time += 1;
+        for effect in self.contexts.take_effects() {
+            match effect {
+                Effect::Resolved(token, whose) => {
+                    assert_eq!(
+                        self.resolved.insert(token, whose),
+                        None,
+                        "a token is resolved once"
+                    );
+                }
+                Effect::LetGo(id) => self.let_go.push(id),
+            }
+        }
+        Nanos(self.time)
+    }
+
+    fn reads(&mut self, tid: u32, id: RequestId) {
+        let now = self.now();
+        self.contexts.reads_request(worker(tid), id, now);
+    }
+
+    /// A part of the answer.
+    fn writes(&mut self, tid: u32, id: RequestId) {
+        let now = self.now();
+        self.contexts.answers(worker(tid), Whose::Request(id), None, now);
+    }
+
+    fn answers(&mut self, tid: u32, id: RequestId) {
+        let now = self.now();
+        self.contexts.answered(id, now);
+        self.contexts.answers(worker(tid), Whose::Request(id), None, now);
+    }
+
+    fn waits(&mut self, tid: u32) {
+        let now = self.now();
+        self.contexts.waits(worker(tid), now);
+    }
+
+    fn connects(&mut self, tid: u32) -> Outbound {
+        let (now, mut line) = (self.now(), Outbound::default());
+        self.contexts.connects(worker(tid), &mut line, now);
+        line
+    }
+
+    fn asks(&mut self, tid: u32, line: &mut Outbound) {
+        let now = self.now();
+        self.contexts.writes_outbound(worker(tid), line, now);
+    }
+
+    fn is_told(&mut self, tid: u32, line: &Outbound) {
+        let now = self.now();
+        self.contexts.reads_outbound(worker(tid), line, now);
+    }
+
+    fn wakes(&mut self, waker: u32, waiter: u32, address: u64) {
+        let now = self.now();
+        let word = Word {
+            tgid: Tgid(1),
+            address,
+        };
+        let (waker, waiter) = (worker(waker), worker(waiter));
+        self.contexts.wakes(Wake { waker, waiter, word }, now);
+    }
+
+    fn signals(&mut self, tid: u32, channel: &mut Channel) {
+        let now = self.now();
+        self.contexts.writes_channel(worker(tid), channel, now);
+    }
+
+    fn hears(&mut self, tid: u32, channel: &mut Channel) {
+        let now = self.now();
+        self.contexts.reads_channel(worker(tid), channel, now);
+    }
+
+    /// Whom a fault is for that a worker takes now.
+    fn fault(&mut self, tid: u32) -> Owner {
+        let owner = self.contexts.owner(worker(tid));
+        if let Owner::Token(token, _) = owner {
+            self.contexts.awaits(token);
+        }
+        owner
+    }
+
+    /// Ends the run. What became of faults is known then.
+    fn end(&mut self) {
+        self.contexts.finish();
+        let _ = self.now();
+    }
+
+    #[track_caller]
+    fn whose(&self, owner: Owner) -> Owner {
+        match owner {
+            Owner::Token(token, _) => owner.resolved(self.resolved[&token]),
+            known => known,
+        }
+    }
+
+    #[track_caller]
+    fn assert(&self, owner: Owner, expected: Owner) {
+        assert_eq!(self.whose(owner), expected);
+    }
+}
+
+fn worker(tid: u32) -> WorkerId {
+    Tid(tid).into()
+}
+
+fn direct(id: RequestId) -> Owner {
+    Owner::Request(id, Label::Direct)
+}
+
+fn causal(id: RequestId) -> Owner {
+    Owner::Request(id, Label::Causal)
+}
+
+const IDLE: Owner = Owner::Nobody(Reason::Idle);
+
+#[test]
+fn rule_1_a_worker_works_for_what_it_last_read() {
+    let mut w = World::new();
+    let before = w.fault(1);
+    assert_eq!(before, Owner::Unproven);
+    w.reads(1, A);
+    let first = w.fault(1);
+    w.reads(1, B);
+    let second = w.fault(1);
+    w.end();
+    w.assert(first, direct(A));
+    w.assert(second, direct(B));
+}
+
+#[test]
+fn rule_1_what_was_in_flight_is_nobodys() {
+    let mut w = World::new();
+    let now = w.now();
+    w.contexts.reads_what_was_in_flight(worker(1), now);
+    let fault = w.fault(1);
+    let whose = Whose::Nobody(Reason::InFlightAtStart);
+    w.contexts.answers(worker(1), whose, None, now);
+    let after = w.fault(1);
+    w.end();
+    w.assert(fault, Owner::Nobody(Reason::InFlightAtStart));
+    w.assert(after, IDLE);
+}
+
+#[test]
+fn rule_2_an_answer_tells_for_whom_the_work_before_it_was() {
+    let mut w = World::new();
+    w.reads(1, A);
+    w.waits(1);
+    let fault = w.fault(1);
+    w.answers(1, A);
+    let after = w.fault(1);
+    w.end();
+    w.assert(fault, causal(A));
+    w.assert(after, IDLE);
+}
+
+#[test]
+fn rule_2_work_for_one_that_led_to_anothers_answer_is_ambiguous() {
+    let mut w = World::new();
+    w.reads(1, B);
+    let fault = w.fault(1);
+    w.writes(1, A);
+    let after = w.fault(1);
+    w.answers(1, B);
+    w.end();
+    w.assert(fault, Owner::Nobody(Reason::Ambiguous));
+    w.assert(after, causal(B));
+}
+
+#[test]
+fn rule_2_of_pipelined_requests_the_next_ones_turn_has_come() {
+    let mut w = World::new();
+    w.reads(1, A);
+    let first = w.fault(1);
+    let now = w.now();
+    w.contexts.answered(A, now);
+    w.contexts.answers(worker(1), Whose::Request(A), Some(B), now);
+    let second = w.fault(1);
+    w.answers(1, B);
+    w.end();
+    w.assert(first, direct(A));
+    w.assert(second, direct(B));
+}
+
+#[test]
+fn rule_3_and_4_a_pooled_connection_goes_back_to_whom_it_was_used_for() {
+    let mut w = World::new();
+    let (mut one, mut other) = (Outbound::default(), Outbound::default());
+    w.reads(1, A);
+    w.asks(1, &mut one);
+    let between = w.fault(1);
+    w.reads(1, B);
+    w.asks(1, &mut other);
+    w.waits(1);
+    w.is_told(1, &one);
+    let for_a = w.fault(1);
+    w.asks(1, &mut one);
+    w.is_told(1, &other);
+    let for_b = w.fault(1);
+    w.answers(1, B);
+    w.is_told(1, &one);
+    w.answers(1, A);
+    w.end();
+    w.assert(between, causal(A));
+    w.assert(for_a, causal(A));
+    w.assert(for_b, causal(B));
+}
+
+#[test]
+fn rule_3_a_connection_is_first_used_for_what_it_was_opened_for() {
+    let mut w = World::new();
+    w.reads(1, A);
+    let mut line = w.connects(1);
+    w.reads(1, B);
+    w.waits(1);
+    // The loop finds it connected, in the middle of nothing.
+    w.asks(1, &mut line);
+    w.waits(1);
+    w.is_told(1, &line);
+    let fault = w.fault(1);
+    w.end();
+    w.assert(fault, causal(A));
+}
+
+#[test]
+fn rule_4_whoever_answers_claims_what_the_upstream_call_was_for() {
+    let mut w = World::new();
+    // An event loop whose handlers run after it has waited: nothing says for whom, until the answer does.
+    w.reads(1, A);
+    w.waits(1);
+    let first = w.fault(1);
+    let mut line = Outbound::default();
+    w.asks(1, &mut line);
+    w.waits(1);
+    w.is_told(1, &line);
+    let second = w.fault(1);
+    w.answers(1, A);
+    w.end();
+    w.assert(first, causal(A));
+    w.assert(second, causal(A));
+}
+
+#[test]
+fn rule_4_a_thread_that_only_waits_for_that_answer_works_directly() {
+    let mut w = World::new();
+    w.reads(1, A);
+    let mut line = w.connects(1);
+    w.asks(1, &mut line);
+    w.is_told(1, &line);
+    let fault = w.fault(1);
+    w.answers(1, A);
+    w.end();
+    w.assert(fault, direct(A));
+}
+
+#[test]
+fn rule_4_an_answer_for_who_is_gone_is_nobodys() {
+    let mut w = World::new();
+    let mut line = Outbound::default();
+    w.reads(1, A);
+    w.asks(1, &mut line);
+    w.answers(1, A);
+    w.waits(1);
+    w.is_told(1, &line);
+    let fault = w.fault(1);
+    w.contexts.closes_outbound(&line);
+    w.end();
+    w.assert(fault, IDLE);
+}
+
+#[test]
+fn rule_5_waiting_for_events_ends_it_and_a_wait_in_vain_is_a_timers() {
+    let mut w = World::new();
+    w.reads(1, A);
+    w.waits(1);
+    let event = w.fault(1);
+    w.waits(1);
+    w.contexts.wait_runs_out(worker(1));
+    let timer = w.fault(1);
+    w.waits(1);
+    w.contexts.wait_runs_out(worker(1));
+    let answer = w.fault(1);
+    w.answers(1, A);
+    w.end();
+    w.assert(event, IDLE);
+    w.assert(timer, Owner::Nobody(Reason::Timer));
+    w.assert(answer, causal(A));
+}
+
+#[test]
+fn rule_6_a_pool_goes_on_with_the_work_of_who_woke_it() {
+    let mut w = World::new();
+    for id in [A, B] {
+        w.reads(1, id);
+        w.wakes(1, 2, 8);
+        let fault = w.fault(2);
+        // The pool's thread wakes who waits for it.
+        w.wakes(2, 1, 16);
+        let idle = w.fault(2);
+        w.answers(1, id);
+        let _ = w.now();
+        w.assert(fault, causal(id));
+        w.wakes(3, 2, 24);
+        let _ = w.now();
+        w.assert(idle, Owner::Nobody(Reason::BackgroundThread));
+    }
+}
+
+#[test]
+fn rule_6_a_completion_tells_for_whom_the_work_was() {
+    let mut w = World::new();
+    w.waits(3);
+    w.wakes(3, 2, 8);
+    let fault = w.fault(2);
+    w.reads(1, A);
+    w.wakes(2, 1, 16);
+    w.end();
+    w.assert(fault, causal(A));
+}
+
+#[test]
+fn rule_6_who_waits_there_too_may_have_passed_on_anybodys_work() {
+    let mut w = World::new();
+    w.reads(1, A);
+    w.wakes(1, 2, 8);
+    w.wakes(2, 3, 8);
+    let fault = w.fault(3);
+    w.end();
+    w.assert(fault, Owner::Nobody(Reason::BackgroundThread));
+}
+
+#[test]
+fn rule_6_a_lock_says_nothing() {
+    let mut w = World::new();
+    for _ in 0..4 {
+        w.wakes(1, 2, 8);
+        w.wakes(2, 1, 8);
+    }
+    w.reads(1, A);
+    w.waits(2);
+    w.wakes(1, 2, 8);
+    let fault = w.fault(2);
+    w.end();
+    w.assert(fault, IDLE);
+}
+
+#[test]
+fn rule_6_who_has_work_keeps_it() {
+    let mut w = World::new();
+    w.reads(1, A);
+    w.reads(2, B);
+    w.wakes(1, 2, 8);
+    let fault = w.fault(2);
+    w.end();
+    w.assert(fault, direct(B));
+}
+
+#[test]
+fn rule_7_who_reads_a_channel_goes_on_with_its_only_writers_work() {
+    let mut w = World::new();
+    let mut channel = Channel::default();
+    w.reads(1, A);
+    w.wakes(1, 2, 8);
+    w.signals(2, &mut channel);
+    w.waits(3);
+    w.hears(3, &mut channel);
+    let fault = w.fault(3);
+    w.reads(1, B);
+    w.wakes(1, 2, 8);
+    w.signals(2, &mut channel);
+    w.signals(1, &mut channel);
+    w.hears(3, &mut channel);
+    let of_two = w.fault(3);
+    w.end();
+    w.assert(fault, causal(A));
+    w.assert(of_two, IDLE);
+}
+
+#[test]
+fn rule_8_what_is_begun_after_the_answer_is_not_for_it() {
+    let mut w = World::new();
+    w.reads(1, A);
+    w.wakes(1, 2, 8);
+    let before = w.fault(2);
+    let mut channel = Channel::default();
+    w.signals(1, &mut channel);
+    w.answers(1, A);
+    let still = w.fault(2);
+    w.hears(3, &mut channel);
+    let after = w.fault(3);
+    w.end();
+    w.assert(before, causal(A));
+    w.assert(still, causal(A));
+    w.assert(after, IDLE);
+}
+
+#[test]
+fn a_request_is_held_while_somebody_may_work_for_it() {
+    let mut w = World::new();
+    w.reads(1, A);
+    w.wakes(1, 2, 8);
+    w.answers(1, A);
+    assert!(w.contexts.is_held(A), "the pool is at it");
+    assert!(w.let_go.is_empty());
+    w.wakes(3, 2, 24);
+    let _ = w.now();
+    assert!(w.let_go.contains(&A));
+    assert!(!w.contexts.is_held(A));
+}
+
+#[test]
+fn a_pooled_connection_that_is_idle_holds_nothing() {
+    let mut w = World::new();
+    let mut line = Outbound::default();
+    w.reads(1, A);
+    w.waits(1);
+    w.asks(1, &mut line);
+    w.waits(1);
+    w.is_told(1, &line);
+    w.asks(1, &mut line);
+    w.answers(1, A);
+    w.waits(1);
+    let _ = w.now();
+    assert!(!w.contexts.is_held(A));
+}
+
+#[test]
+fn the_innermost_open_window_comes_first() {
+    let mut w = World::new();
+    let [outer, inner] = [RequestId(8), RequestId(9)];
+    w.reads(1, A);
+    for window in [outer, inner] {
+        w.contexts.opened(window);
+        let now = w.now();
+        w.contexts.enters_window(worker(1), window, now);
+    }
+    assert_eq!(w.fault(1), direct(inner));
+    w.waits(1);
+    assert_eq!(w.fault(1), direct(inner), "a job may wait");
+    let now = w.now();
+    w.contexts.answered(inner, now);
+    assert_eq!(w.fault(1), direct(outer));
+    w.reads(1, B);
+    let fault = w.fault(1);
+    w.end();
+    // An event loop that turns to a request leaves its windows.
+    w.assert(fault, direct(B));
+}
+
+#[test]
+fn windows_without_end_are_bounded() {
+    let mut w = World::new();
+    for id in 10..100_000 {
+        w.contexts.opened(RequestId(id));
+        let now = w.now();
+        w.contexts.enters_window(worker(1), RequestId(id), now);
+    }
+    assert_eq!(w.fault(1), direct(RequestId(99_999)));
+}
+
+#[test]
+fn tokens_without_end_are_bounded_and_the_oldest_is_given_up() {
+    let mut tokens = Tokens::default();
+    let first = tokens.fresh(Nanos(1), None, Reason::Idle);
+    tokens.take_up(first);
+    for _ in 0..1 << 16 {
+        let token = tokens.fresh(Nanos(1), None, Reason::Idle);
+        tokens.take_up(token);
+    }
+    assert_eq!(
+        tokens.take_effects().collect::<Vec<_>>(),
+        [Effect::Resolved(first, Whose::Nobody(Reason::Evicted))]
+    );
+}
+
+#[test]
+fn faults_without_end_are_bounded_and_a_claim_is_kept() {
+    let mut tokens = Tokens::default();
+    tokens.opened(A);
+    let [claimed, unclaimed] = [(); 2].map(|()| tokens.fresh(Nanos(1), None, Reason::Idle));
+    for token in [claimed, unclaimed] {
+        tokens.take_up(token);
+        tokens.awaits(token);
+    }
+    tokens.claim(claimed, Whose::Request(A));
+    let last = tokens.fresh(Nanos(1), None, Reason::Idle);
+    tokens.take_up(last);
+    for _ in 0..1 << 18 {
+        tokens.awaits(last);
+    }
+    assert_eq!(
+        tokens.take_effects().collect::<Vec<_>>(),
+        [
+            Effect::Resolved(claimed, Whose::Request(A)),
+            Effect::Resolved(unclaimed, Whose::Nobody(Reason::Evicted)),
+        ]
+    );
+}
+
+#[test]
+fn a_long_chain_and_a_circle_are_resolved() {
+    let mut tokens = Tokens::default();
+    tokens.opened(A);
+    let first = tokens.fresh(Nanos(1), None, Reason::Idle);
+    tokens.own(first);
+    let mut last = first;
+    for _ in 0..50_000 {
+        last = tokens.fresh(Nanos(1), Some(last), Reason::Idle);
+    }
+    tokens.take_up(first);
+    tokens.claim(first, Whose::Request(A));
+    tokens.leave(first);
+    let effects: Vec<_> = tokens.take_effects().collect();
+    assert_eq!(effects.len(), 50_001);
+    assert_eq!(effects.last(), Some(&Effect::Resolved(last, Whose::Request(A))));
+
+    let [one, other] = [(); 2].map(|()| tokens.fresh(Nanos(1), None, Reason::Idle));
+    for token in [one, other] {
+        tokens.take_up(token);
+    }
+    tokens.fall_back_on(one, other);
+    tokens.fall_back_on(other, one);
+    for token in [one, other] {
+        tokens.leave(token);
+    }
+    assert_eq!(tokens.take_effects().count(), 2);
+}
+
+/// Anything that can happen to workers.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Read(u32, u64),
+    Write(u32, u64),
+    Answer(u32, u64),
+    Wait(u32),
+    RunOut(u32),
+    Connect(u32, usize),
+    Ask(u32, usize),
+    Told(u32, usize),
+    Wake(u32, u32, u64),
+    Signal(u32, usize),
+    Hear(u32, usize),
+    End(u32),
+    Withdraw(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let (tid, id, line) = (1_u32..6, 0_u64..6, 0_usize..3);
+    prop_oneof![
+        (tid.clone(), id.clone()).prop_map(|(t, r)| Step::Read(t, r)),
+        (tid.clone(), id.clone()).prop_map(|(t, r)| Step::Write(t, r)),
+        (tid.clone(), id.clone()).prop_map(|(t, r)| Step::Answer(t, r)),
+        tid.clone().prop_map(Step::Wait),
+        tid.clone().prop_map(Step::RunOut),
+        (tid.clone(), line.clone()).prop_map(|(t, l)| Step::Connect(t, l)),
+        (tid.clone(), line.clone()).prop_map(|(t, l)| Step::Ask(t, l)),
+        (tid.clone(), line.clone()).prop_map(|(t, l)| Step::Told(t, l)),
+        (tid.clone(), tid.clone(), 0_u64..3).prop_map(|(t, u, w)| Step::Wake(t, u, w)),
+        (tid.clone(), line.clone()).prop_map(|(t, l)| Step::Signal(t, l)),
+        (tid.clone(), line).prop_map(|(t, l)| Step::Hear(t, l)),
+        tid.prop_map(Step::End),
+        id.prop_map(Step::Withdraw),
+    ]
+}
+
+proptest! {
+    /// In whatever order workers do whatever they can do: each token is resolved once, to a request that there is or
+    /// to nobody, and nothing holds a request in the end.
+    #[test]
+    fn every_fault_is_somebodys_in_the_end(steps in proptest::collection::vec(step(), 0..200)) {
+        let mut w = World::new();
+        let mut lines: [Outbound; 3] = Default::default();
+        let mut channels: [Channel; 3] = Default::default();
+        let mut faults = Vec::new();
+        for id in 0..6 {
+            w.contexts.opened(RequestId(id));
+        }
+        for step in steps {
+            match step {
+                Step::Read(tid, id) => w.reads(tid, RequestId(id)),
+                Step::Write(tid, id) => w.writes(tid, RequestId(id)),
+                Step::Answer(tid, id) => w.answers(tid, RequestId(id)),
+                Step::Wait(tid) => w.waits(tid),
+                Step::RunOut(tid) => w.contexts.wait_runs_out(worker(tid)),
+                Step::Connect(tid, line) => {
+                    let new = w.connects(tid);
+                    let old = std::mem::replace(&mut lines[line], new);
+                    w.contexts.closes_outbound(&old);
+                }
+                Step::Ask(tid, line) => w.asks(tid, &mut lines[line]),
+                Step::Told(tid, line) => w.is_told(tid, &lines[line]),
+                Step::Wake(waker, waiter, word) if waker != waiter => w.wakes(waker, waiter, word),
+                Step::Wake(..) => {}
+                Step::Signal(tid, channel) => w.signals(tid, &mut channels[channel]),
+                Step::Hear(tid, channel) => w.hears(tid, &mut channels[channel]),
+                Step::End(tid) => w.contexts.leave(worker(tid)),
+                Step::Withdraw(id) => w.contexts.withdrawn(RequestId(id)),
+            }
+            for tid in 1..6 {
+                faults.push(w.fault(tid));
+            }
+        }
+        for tid in 1..6 {
+            w.contexts.leave(worker(tid));
+        }
+        for line in lines {
+            w.contexts.closes_outbound(&line);
+        }
+        for channel in channels {
+            w.contexts.closes_channel(channel);
+        }
+        let _ = w.now();
+        for id in 0..6 {
+            prop_assert!(!w.contexts.is_held(RequestId(id)));
+        }
+        w.end();
+        for fault in faults {
+            prop_assert!(!matches!(w.whose(fault), Owner::Token(..)));
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Which futex words are locks: a wake-up there says who is next, and not for whom there is work.
+//!
+//! Owns what is learned of each word. A lock's waiters are its wakers; a queue's waiters are woken by others. Must not
+//! know contexts. Holds the last wake-ups of the words that were used last, and forgets the rest.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use memtrace_common::Tgid;
+use rustc_hash::FxHashMap;
+
+use super::WorkerId;
+
+/// Wake-ups of a word that are remembered.
+const WAKES_MAX: usize = 32;
+/// Words that are remembered.
+const WORDS_MAX: usize = 4096;
+
+/// A futex word of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Word {
+    /// The process.
+    pub tgid: Tgid,
+    /// The word's address.
+    pub address: u64,
+}
+
+/// What is known of words.
+#[derive(Debug, Default)]
+pub(super) struct Words {
+    known: FxHashMap<Word, Known>,
+    /// By the time of their last use.
+    by_use: BTreeMap<u64, Word>,
+    uses: u64,
+}
+
+/// A word's last wake-ups, the newest last: the waker, and who waited.
+#[derive(Debug, Default)]
+struct Known {
+    wakes: VecDeque<(WorkerId, WorkerId)>,
+    used: u64,
+}
+
+impl Words {
+    /// One worker wakes another there.
+    pub(super) fn wakes(&mut self, word: Word, waker: WorkerId, waiter: WorkerId) {
+        self.uses += 1;
+        if !self.known.contains_key(&word)
+            && self.known.len() >= WORDS_MAX
+            && let Some((_, oldest)) = self.by_use.pop_first()
+        {
+            self.known.remove(&oldest);
+        }
+        let known = self.known.entry(word).or_default();
+        self.by_use.remove(&known.used);
+        known.used = self.uses;
+        self.by_use.insert(self.uses, word);
+        if known.wakes.len() >= WAKES_MAX {
+            known.wakes.pop_front();
+        }
+        known.wakes.push_back((waker, waiter));
+    }
+
+    /// Those who wait there and those who wake are mostly the same.
+    pub(super) fn is_lock(&self, word: Word) -> bool {
+        let Some(known) = self.known.get(&word) else {
+            return false;
+        };
+        let wakers: BTreeSet<WorkerId> = known.wakes.iter().map(|&(waker, _)| waker).collect();
+        let waiters: BTreeSet<WorkerId> = known.wakes.iter().map(|&(_, waiter)| waiter).collect();
+        2 * wakers.intersection(&waiters).count() > wakers.union(&waiters).count()
+    }
+
+    /// This worker has waited there: it is one of those whom it wakes.
+    pub(super) fn has_waited(&self, word: Word, worker: WorkerId) -> bool {
+        self.known
+            .get(&word)
+            .is_some_and(|known| known.wakes.iter().any(|&(_, waiter)| waiter == worker))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use memtrace_common::Tid;
+
+    use super::*;
+
+    fn word(address: u64) -> Word {
+        Word {
+            tgid: Tgid(1),
+            address,
+        }
+    }
+
+    fn worker(tid: u32) -> WorkerId {
+        Tid(tid).into()
+    }
+
+    #[test]
+    fn a_lock_is_woken_by_those_who_wait_for_it() {
+        let mut words = Words::default();
+        for (waker, waiter) in [(1, 2), (2, 3), (3, 1), (2, 1)] {
+            words.wakes(word(8), worker(waker), worker(waiter));
+        }
+        assert!(words.is_lock(word(8)));
+        assert!(!words.is_lock(word(16)), "nothing is known of it");
+    }
+
+    #[test]
+    fn a_queue_is_woken_by_others() {
+        let mut words = Words::default();
+        for waiter in 2..10 {
+            words.wakes(word(8), worker(1), worker(waiter));
+        }
+        assert!(!words.is_lock(word(8)));
+        words.wakes(word(8), worker(2), worker(3));
+        assert!(!words.is_lock(word(8)), "one of the pool may pass it on");
+        assert!(words.has_waited(word(8), worker(2)));
+        assert!(!words.has_waited(word(8), worker(1)));
+    }
+
+    #[test]
+    fn what_a_word_was_is_forgotten() {
+        let mut words = Words::default();
+        for _ in 0..WAKES_MAX {
+            words.wakes(word(8), worker(1), worker(2));
+            words.wakes(word(8), worker(2), worker(1));
+        }
+        assert!(words.is_lock(word(8)));
+        for _ in 0..WAKES_MAX {
+            words.wakes(word(8), worker(1), worker(3));
+        }
+        assert!(!words.is_lock(word(8)), "the memory is something else now");
+    }
+
+    #[test]
+    fn a_million_words_are_bounded() {
+        let mut words = Words::default();
+        for address in 0..1_000_000 {
+            words.wakes(word(address), worker(1), worker(2));
+            words.wakes(word(7), worker(2), worker(1));
+        }
+        assert_eq!((words.known.len(), words.by_use.len()), (WORDS_MAX, WORDS_MAX));
+        assert!(words.has_waited(word(7), worker(1)), "it is in use");
+        assert!(!words.has_waited(word(8), worker(2)));
+    }
+}
