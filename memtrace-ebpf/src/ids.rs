@@ -60,6 +60,15 @@ impl Ids {
         }
     }
 
+    /// The number of a thread, if it is of the running one's process, whose numbers are `own`.
+    #[inline(always)]
+    pub(crate) fn of_sibling(task: Task, own: Self) -> Option<u32> {
+        if !in_container() {
+            return (task.tgid() == own.tgid).then(|| task.pid());
+        }
+        (task.tgid() == Self::global().tgid).then(|| task.number_in(PIDNS_INODE.load()))
+    }
+
     /// Of a thread that is gone, and has given its numbers back.
     #[inline(always)]
     pub(crate) fn of_freed(task: Task) -> Self {

@@ -35,6 +35,7 @@ mod probes;
 mod tally;
 mod target;
 mod task;
+mod thread;
 
 use aya_ebpf::{
     Global,
@@ -57,6 +58,11 @@ static RING: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
 #[map]
 static TARGETS: Array<[u8; TARGETS_PER_ELEMENT as usize]> =
     Array::with_max_entries(TGID_LIMIT / TARGETS_PER_ELEMENT, BPF_F_MMAPABLE);
+
+/// The same for every possible thread, which userspace has no business with.
+#[map]
+static THREADS: Array<[u8; TARGETS_PER_ELEMENT as usize]> =
+    Array::with_max_entries(TGID_LIMIT / TARGETS_PER_ELEMENT, 0);
 
 /// The parent of each process that was forked while traced, for the descriptors that it inherited. Userspace takes
 /// out those that are gone, here and in `FDS`, when nobody can inherit from them any more.
@@ -223,6 +229,12 @@ fn sys_enter(ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint(tracepoint = "sys_exit")]
 fn sys_exit(ctx: RawTracePointContext) -> i32 {
     probes::syscall::exit(&ctx);
+    0
+}
+
+#[raw_tracepoint(tracepoint = "sched_waking")]
+fn sched_waking(ctx: RawTracePointContext) -> i32 {
+    probes::wake::waking(&ctx);
     0
 }
 

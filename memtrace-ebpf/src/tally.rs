@@ -53,12 +53,18 @@ pub(crate) fn begin(me: Target) -> Option<&'static mut Running> {
 /// Sends what there is, and begins anew.
 #[inline(always)]
 pub(crate) fn flush(me: Target) {
-    tell(me.tgid, me.tid, me.tid);
+    tell(me.tgid, me.tid, me.tid, Task::current().0 as u64);
+}
+
+/// The same for another thread of the process, which rests.
+#[inline(always)]
+pub(crate) fn flush_other(me: Target, tid: u32, task: Task) {
+    tell(me.tgid, tid, tid, task.0 as u64);
 }
 
 /// A function of its own, for what calls it is many: numbers go in and out, which every kernel's verifier takes.
 #[inline(never)]
-extern "C" fn tell(tgid: u32, tid: u32, kept_under: u32) -> u32 {
+extern "C" fn tell(tgid: u32, tid: u32, kept_under: u32, task: u64) -> u32 {
     let Some(running) = of(kept_under) else { return 0 };
     let Running {
         frames,
@@ -74,7 +80,7 @@ extern "C" fn tell(tgid: u32, tid: u32, kept_under: u32) -> u32 {
     running.timed_faults = 0;
     running.fault_ns = 0;
     running.last_fault_ns = 0;
-    let header = emit::header_of(tgid, tid, Task::current().fault_count(), KIND_TALLY)
+    let header = emit::header_of(tgid, tid, Task(task as *const u8).fault_count(), KIND_TALLY)
         .with_last_fault_ns(last_fault_ns);
     emit::send(
         Family::Frame,
@@ -118,7 +124,7 @@ pub(crate) fn take_last_fault(tid: u32) -> u32 {
 /// The running thread had another number until now.
 #[inline(always)]
 pub(crate) fn renumbered(me: Target, old_tid: u32) {
-    tell(me.tgid, me.tid, old_tid);
+    tell(me.tgid, me.tid, old_tid, Task::current().0 as u64);
     forget(old_tid);
 }
 

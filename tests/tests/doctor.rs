@@ -63,6 +63,7 @@ fn root_has_all_that_tracing_takes() {
         "sched_process_free",
         "sys_enter",
         "sys_exit",
+        "sched_waking",
         "page_fault_user",
         "page_fault_kernel",
         "its sockets",

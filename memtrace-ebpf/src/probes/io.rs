@@ -17,7 +17,7 @@ use super::{
     rss,
     syscall::Registers,
 };
-use crate::{FDS, PARENTS, arch::Call, emit, tally, target::Target};
+use crate::{FDS, PARENTS, arch::Call, emit, tally, target::Target, thread};
 
 const EINPROGRESS: i64 = 115;
 const F_DUPFD: u64 = 0;
@@ -35,6 +35,7 @@ pub(crate) fn returned(me: Target, call: u8, regs: Registers, ret: i64) {
     if call == Call::Accept as u8 {
         if ret >= 0 {
             tally::flush(me);
+            thread::rests(me.tid);
             remember(me, ret as i32, ROLE_INBOUND);
             plain(me, OP_ACCEPT, 0, fd, ret, 0);
         }
@@ -140,6 +141,7 @@ fn mark(me: Target, fd: i32, ret: i64, address: u64) {
     }
     tally::flush(me);
     let _ = tally::begin(me);
+    thread::gets_work(me.tid);
     rss::send(me);
     payload::send(
         me,
@@ -192,6 +194,7 @@ fn turn(me: Target, op: u8, fd: i32, ret: i64, state: &'static mut FdState) -> O
     if state.role == ROLE_OUTBOUND {
         if ret > 0 {
             tally::flush(me);
+            thread::gets_work(me.tid);
             plain(me, op, IO_OUTBOUND, fd, ret, 0);
         }
         return None;
@@ -207,6 +210,7 @@ fn turn(me: Target, op: u8, fd: i32, ret: i64, state: &'static mut FdState) -> O
         return None;
     }
     tally::flush(me);
+    thread::gets_work(me.tid);
     rss::send(me);
     if op == OP_READ {
         let _ = tally::begin(me);

@@ -10,3 +10,4 @@ pub(crate) mod payload;
 pub(crate) mod rss;
 pub(crate) mod syscall;
 pub(crate) mod task;
+pub(crate) mod wake;

@@ -17,6 +17,7 @@ use crate::{
     arch::{self, Call, TABLE_LEN, Table},
     emit, entry, ids, tally,
     target::Target,
+    thread,
 };
 
 /// `struct pt_regs *` of a system call.
@@ -68,6 +69,7 @@ pub(crate) fn enter(ctx: &RawTracePointContext) {
     }
     if call == Call::Wait as u8 {
         tally::flush(me);
+        thread::gets_work(me.tid);
         let header = emit::header(me, KIND_WAIT);
         emit::send(Family::Io, header.time_ns, header);
     } else if call == Call::Close as u8 {

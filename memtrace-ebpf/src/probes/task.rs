@@ -18,6 +18,7 @@ use crate::{
     tally,
     target::{self, Target},
     task::Task,
+    thread,
 };
 
 /// `(struct task_struct *parent, struct task_struct *child)`. The child has not run yet.
@@ -38,6 +39,7 @@ pub(crate) fn fork(ctx: &RawTracePointContext) {
     } = Ids::of_child(child, me.ids());
     // A fault after the exit probe may have left something under this number.
     tally::forget(child_tid);
+    thread::is_born(child_tid, me.tid);
     let header = emit::header(me, KIND_FORK);
     if child_tgid != me.tgid {
         if FOLLOW.load() == 0 && !has_target_comm() {

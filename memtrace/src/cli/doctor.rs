@@ -212,6 +212,7 @@ fn purpose(tracepoint: &str) -> &'static str {
         "sched_process_exec" => "new programs, and targets by name and cgroup",
         "sched_process_exit" => "the ends of threads",
         "sched_process_free" => "the last word on a thread's counters",
+        "sched_waking" => "threads that hand work to others",
         "sys_enter" => "closing descriptors, and waiting for events",
         "sys_exit" => "connections, their bytes, and address-space calls",
         "mm_page_alloc" => "page frames that are handed out",

@@ -39,13 +39,14 @@ const OBJECT_VARIABLE: &str = "MEMTRACE_BPF_OBJECT";
 
 /// Every probe, and the tracepoint of the same name that it goes on. Faults come last: what a fault is judged by
 /// (threads, descriptors) is watched before faults are.
-pub const TRACEPOINTS: [&str; 10] = [
+pub const TRACEPOINTS: [&str; 11] = [
     "sched_process_fork",
     "sched_process_exec",
     "sched_process_exit",
     "sched_process_free",
     "sys_enter",
     "sys_exit",
+    "sched_waking",
     "mm_page_alloc",
     "mm_page_free",
     "page_fault_user",

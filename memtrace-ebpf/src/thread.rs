@@ -1,0 +1,64 @@
+//! A byte for every possible thread: what its next wake-up is judged by.
+//!
+//! Owns what the bits mean. One load or store and no hashing, because wake-ups are many. Must not know requests: a
+//! thread *may* have work for one.
+
+use memtrace_common::map::TARGETS_PER_ELEMENT;
+
+use crate::THREADS;
+
+/// It may have work for a request: it has waited for events, read or written a connection, or was woken by such a
+/// thread, and has not accepted since.
+const WORKS: u8 = 1;
+
+/// Whether it may have work for a request.
+#[inline(always)]
+pub(crate) fn works(tid: u32) -> bool {
+    load(tid) & WORKS != 0
+}
+
+/// It may from now on.
+#[inline(always)]
+pub(crate) fn gets_work(tid: u32) {
+    let flags = load(tid);
+    if flags & WORKS == 0 {
+        store(tid, flags | WORKS);
+    }
+}
+
+/// It has none from now on.
+#[inline(always)]
+pub(crate) fn rests(tid: u32) {
+    store(tid, 0);
+}
+
+/// It is new, and may work for whom its parent does. The number may have been another's.
+#[inline(always)]
+pub(crate) fn is_born(tid: u32, parent: u32) {
+    store(tid, load(parent) & WORKS);
+}
+
+#[inline(always)]
+fn load(tid: u32) -> u8 {
+    match slot(tid) {
+        // SAFETY: `slot` points into a live map element.
+        Some(slot) => unsafe { slot.read_volatile() },
+        None => 0,
+    }
+}
+
+/// A thread writes its own byte, and a waker that of a thread that rests.
+#[inline(always)]
+fn store(tid: u32, flags: u8) {
+    if let Some(slot) = slot(tid) {
+        // SAFETY: as above.
+        unsafe { slot.write_volatile(flags) };
+    }
+}
+
+#[inline(always)]
+fn slot(tid: u32) -> Option<*mut u8> {
+    let element = THREADS.get_ptr_mut(tid / TARGETS_PER_ELEMENT)?;
+    // SAFETY: the remainder is below the element's length.
+    Some(unsafe { element.cast::<u8>().add((tid % TARGETS_PER_ELEMENT) as usize) })
+}

@@ -1,0 +1,63 @@
+//! `memtrace-handoffs`: threads of one process that hand work to each other, a known number of times.
+//!
+//! Owns each way to do so that memtrace looks at. Waits for a byte on standard input before it begins and for another
+//! before it ends, so that a tracer can come and go while it stands still. Must not know what memtrace makes of it.
+
+mod wakes;
+
+use std::io::{self, Write as _};
+
+use anyhow::ensure;
+use clap::{Parser, Subcommand};
+
+/// Threads that hand work to each other.
+#[derive(Debug, Parser)]
+#[command(name = "memtrace-handoffs", version)]
+struct Args {
+    #[command(subcommand)]
+    act: Act,
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+enum Act {
+    /// One thread wakes another from a futex wait, again and again.
+    Wakes {
+        /// By which operation.
+        #[arg(long)]
+        by: wakes::By,
+        #[arg(long)]
+        count: u32,
+        /// Which of the two has waited for events before.
+        #[arg(long)]
+        busy: wakes::Busy,
+    },
+    /// Wakes of nobody, and waits that end by themselves while another thread wakes others.
+    Vain {
+        #[arg(long)]
+        count: u32,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    let Args { act } = Args::parse();
+    say(&format!("ready {}", std::process::id()))?;
+    wait_for_a_byte()?;
+    let done = match act {
+        Act::Wakes { by, count, busy } => wakes::wakes(by, count, busy)?,
+        Act::Vain { count } => wakes::vain(count)?,
+    };
+    say(&done)?;
+    wait_for_a_byte()
+}
+
+fn say(line: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout();
+    writeln!(out, "{line}")?;
+    Ok(out.flush()?)
+}
+
+fn wait_for_a_byte() -> anyhow::Result<()> {
+    let bytes = rustix::io::read(io::stdin(), &mut [0; 1])?;
+    ensure!(bytes == 1, "a byte on standard input is what this waits for");
+    Ok(())
+}
