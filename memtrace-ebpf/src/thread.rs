@@ -1,4 +1,4 @@
-//! A byte for every possible thread: what its next wake-up is judged by.
+//! A byte for every possible thread: what its next wake-up and its wait for events are judged by.
 //!
 //! Owns what the bits mean. One load or store and no hashing, because wake-ups are many. Must not know requests: a
 //! thread *may* have work for one.
@@ -10,6 +10,8 @@ use crate::THREADS;
 /// It may have work for a request: it has waited for events, read or written a connection, or was woken by such a
 /// thread, and has not accepted since.
 const WORKS: u8 = 1;
+/// The wait for events that it is in, or was in last, returns at once.
+const ASKS: u8 = 2;
 
 /// Whether it may have work for a request.
 #[inline(always)]
@@ -30,6 +32,18 @@ pub(crate) fn gets_work(tid: u32) {
 #[inline(always)]
 pub(crate) fn rests(tid: u32) {
     store(tid, 0);
+}
+
+/// It goes to wait for events, and works for whom they are. `asks` where it does not stay if there are none.
+#[inline(always)]
+pub(crate) fn waits(tid: u32, asks: bool) {
+    store(tid, if asks { WORKS | ASKS } else { WORKS });
+}
+
+/// Whether its last wait would not have stayed.
+#[inline(always)]
+pub(crate) fn asked(tid: u32) -> bool {
+    load(tid) & ASKS != 0
 }
 
 /// It is new, and may work for whom its parent does. The number may have been another's.

@@ -1,4 +1,4 @@
-//! Threads that hand work to each other, as the records have it, against programs that know how often they did so.
+//! Threads that hand work to each other, as the records have it, and waits for events that end in vain; against programs that know how often they did so.
 
 mod watched;
 
@@ -7,9 +7,10 @@ use std::process::Command;
 
 use memtrace::event::Event;
 use memtrace_common::decode::Record;
-use memtrace_common::wire::Wake;
+use memtrace_common::wire::{WAIT_TIMED_OUT, Wake};
 use memtrace_tests::process::{Running, Stream, built};
 use memtrace_tests::require_root;
+use memtrace_tests::workload::{Mode, Workload};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use watched::watched;
@@ -102,4 +103,43 @@ fn nobody_is_woken_by_a_wake_in_vain_or_by_time() {
         }
     });
     assert_eq!(wakes, []);
+}
+
+/// The time that each of these calls would wait is somewhere else, and `select` writes to where it is.
+#[test]
+#[ignore = "needs root"]
+fn a_wait_that_ends_with_its_time_is_told_and_one_that_only_asks_is_not() {
+    require_root();
+    for mode in Mode::ALL {
+        let workload = Workload::start(mode);
+        let mut client = workload.client();
+        for wait in [
+            "epoll_wait",
+            "epoll_pwait",
+            "epoll_pwait2",
+            "poll",
+            "ppoll",
+            "select",
+            "pselect6",
+        ] {
+            let mut flags = Vec::new();
+            let act = || {
+                for ms in [0, 2, 0, 0, 2] {
+                    let target = format!("/wait/{wait}?ms={ms}&pages=1");
+                    assert_eq!(client.get(&target).expect("an answer").status, 200, "{target}");
+                }
+            };
+            watched(workload.pid(), false, act, |event| {
+                if let Event::Record(Record::Wait(header)) = event {
+                    flags.push(header.flags);
+                }
+            });
+            if mode == Mode::Threads {
+                // Its threads wait for nothing else.
+                assert_eq!(flags, [0, 0, WAIT_TIMED_OUT, 0, 0, 0, WAIT_TIMED_OUT], "{wait}");
+            }
+            flags.retain(|&flags| flags != 0);
+            assert_eq!(flags, [WAIT_TIMED_OUT; 2], "{mode:?}, {wait}");
+        }
+    }
 }

@@ -47,7 +47,17 @@ pub(crate) enum Call {
     Close,
     CloseRange,
     Exec,
-    Wait,
+    /// Waits for events; its fourth argument says how many milliseconds it would wait. Looked at when it returns too,
+    /// as are those that follow.
+    EpollWait,
+    /// Its fourth argument points to the time.
+    EpollPwait2,
+    /// Its third says how many milliseconds.
+    Poll,
+    /// Its third points to the time.
+    Ppoll,
+    /// Its fifth does.
+    Select,
 }
 
 /// By system call number.

@@ -8,6 +8,7 @@ use super::{Call, Table, table};
 pub(crate) static AT_EXIT: Table = table(&[
     (0, Call::Read),
     (1, Call::Write),
+    (7, Call::Poll),
     (9, Call::Mmap),
     (10, Call::Mprotect),
     (11, Call::Munmap),
@@ -16,6 +17,7 @@ pub(crate) static AT_EXIT: Table = table(&[
     (18, Call::Write), // pwrite64
     (19, Call::Readv),
     (20, Call::Writev),
+    (23, Call::Select),
     (25, Call::Mremap),
     (28, Call::Madvise),
     (32, Call::Dup),
@@ -31,40 +33,45 @@ pub(crate) static AT_EXIT: Table = table(&[
     (50, Call::Listen),
     (72, Call::Fcntl),
     (157, Call::Name), // prctl
+    (232, Call::EpollWait),
+    (270, Call::Select), // pselect6
+    (271, Call::Ppoll),
     (275, Call::Splice),
-    (288, Call::Accept), // accept4
-    (292, Call::Dup),    // dup3
-    (295, Call::Readv),  // preadv
-    (296, Call::Writev), // pwritev
+    (281, Call::EpollWait), // epoll_pwait
+    (288, Call::Accept),    // accept4
+    (292, Call::Dup),       // dup3
+    (295, Call::Readv),     // preadv
+    (296, Call::Writev),    // pwritev
     (299, Call::Recvmmsg),
     (307, Call::Sendmmsg),
     (327, Call::Readv),    // preadv2
     (328, Call::Writev),   // pwritev2
     (329, Call::Mprotect), // pkey_mprotect
     (425, Call::IoUringSetup),
+    (441, Call::EpollPwait2),
 ]);
 
 /// Looked at when they begin.
 pub(crate) static AT_ENTRY: Table = table(&[
     (3, Call::Close),
-    (7, Call::Wait), // poll
+    (7, Call::Poll),
     (9, Call::Mmap),
     (10, Call::Mprotect),
     (11, Call::Munmap),
     (12, Call::Brk),
-    (23, Call::Wait), // select
+    (23, Call::Select),
     (25, Call::Mremap),
     (28, Call::Madvise),
     (59, Call::Exec),
-    (157, Call::Name),     // prctl
-    (232, Call::Wait),     // epoll_wait
-    (270, Call::Wait),     // pselect6
-    (271, Call::Wait),     // ppoll
-    (281, Call::Wait),     // epoll_pwait
-    (322, Call::Exec),     // execveat
-    (329, Call::Mprotect), // pkey_mprotect
+    (157, Call::Name), // prctl
+    (232, Call::EpollWait),
+    (270, Call::Select), // pselect6
+    (271, Call::Ppoll),
+    (281, Call::EpollWait), // epoll_pwait
+    (322, Call::Exec),      // execveat
+    (329, Call::Mprotect),  // pkey_mprotect
     (436, Call::CloseRange),
-    (441, Call::Wait), // epoll_pwait2
+    (441, Call::EpollPwait2),
 ]);
 
 /// Byte offsets in `struct pt_regs` of a system call's six arguments.

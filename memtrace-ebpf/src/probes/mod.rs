@@ -10,4 +10,5 @@ pub(crate) mod payload;
 pub(crate) mod rss;
 pub(crate) mod syscall;
 pub(crate) mod task;
+pub(crate) mod wait;
 pub(crate) mod wake;

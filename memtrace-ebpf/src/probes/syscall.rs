@@ -7,17 +7,15 @@ use aya_ebpf::{helpers::bpf_probe_read_kernel, programs::RawTracePointContext};
 use memtrace_common::{
     map::{Family, TARGET_FOREIGN},
     wire::{
-        KIND_FOREIGN, KIND_URING, KIND_WAIT, MM_BRK, MM_MADVISE, MM_MMAP, MM_MPROTECT, MM_MREMAP, MM_MUNMAP,
-        MM_NAME,
+        KIND_FOREIGN, KIND_URING, MM_BRK, MM_MADVISE, MM_MMAP, MM_MPROTECT, MM_MREMAP, MM_MUNMAP, MM_NAME,
     },
 };
 
-use super::{io, mm};
+use super::{io, mm, wait};
 use crate::{
     arch::{self, Call, TABLE_LEN, Table},
-    emit, entry, ids, tally,
+    emit, entry, ids,
     target::Target,
-    thread,
 };
 
 /// `struct pt_regs *` of a system call.
@@ -67,11 +65,8 @@ pub(crate) fn enter(ctx: &RawTracePointContext) {
     if call == 0 || is_foreign(me, regs) {
         return;
     }
-    if call == Call::Wait as u8 {
-        tally::flush(me);
-        thread::gets_work(me.tid);
-        let header = emit::header(me, KIND_WAIT);
-        emit::send(Family::Io, header.time_ns, header);
+    if wait::is_wait(call) {
+        wait::begins(me, call, regs);
     } else if call == Call::Close as u8 {
         io::close(me, regs);
     } else if call == Call::CloseRange as u8 {
@@ -97,7 +92,9 @@ pub(crate) fn exit(ctx: &RawTracePointContext) {
         return;
     }
     let ret: i64 = ctx.arg(1);
-    if call == Call::Name as u8 {
+    if wait::is_wait(call) {
+        wait::returned(me, ret);
+    } else if call == Call::Name as u8 {
         mm::named(me, regs, ret);
     } else if call == Call::Munmap as u8 {
         mm::unmapped(me, ret);

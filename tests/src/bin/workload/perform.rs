@@ -91,8 +91,8 @@ impl Ground {
                     with_grown_break(1, |_| {})?;
                 }
             }
-            Work::Wait { by, pages } => {
-                by.perform(&self.epoll)?;
+            Work::Wait { by, time, pages } => {
+                by.perform(&self.epoll, time)?;
                 write_each_page(FreshPages::map(pages, Fill::OnAccess)?.bytes_mut());
             }
             Work::Pages { kind, pages } => self.do_with_pages(kind, pages)?,

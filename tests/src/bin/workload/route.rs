@@ -15,6 +15,8 @@ const SIGNALS_MAX: usize = 1_000_000;
 const ROUNDS_MAX: usize = 100_000;
 /// The longest sleep.
 const SLEEP_MAX: u64 = 60_000;
+/// How long a wait for events is that says nothing of it.
+const WAIT: Duration = Duration::from_millis(1);
 
 /// What a request asks for; each is a known number of faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +51,8 @@ pub(crate) enum Work {
     Wait {
         /// By which.
         by: Waiting,
+        /// How long.
+        time: Duration,
         /// How many pages to touch then.
         pages: usize,
     },
@@ -87,19 +91,8 @@ impl Work {
             "/space" => Query(query).only("n", ROUNDS_MAX).map(Work::Space),
             "/segv" => Query(query).only("n", SIGNALS_MAX).map(Work::Segv),
             "/sleep" => {
-                let query = Query(query);
-                if query.pairs() != 2 {
-                    return Err(Refusal::BadParameter);
-                }
-                let wait = query.number("ms").filter(|ms| *ms <= SLEEP_MAX);
-                let pages = query.number("pages").and_then(|n| usize::try_from(n).ok());
-                match (wait, pages) {
-                    (Some(ms), Some(pages)) if pages <= PAGES_MAX => Ok(Work::Sleep {
-                        wait: Duration::from_millis(ms),
-                        pages,
-                    }),
-                    _ => Err(Refusal::BadParameter),
-                }
+                let (wait, pages) = Query(query).time_and_pages()?;
+                Ok(Work::Sleep { wait, pages })
             }
             _ => {
                 if let Some((kind, parameter, max)) = Kind::named(path) {
@@ -108,7 +101,11 @@ impl Work {
                 }
                 let by = path.strip_prefix("/wait/").and_then(Waiting::named);
                 let by = by.ok_or(Refusal::NoSuchRoute)?;
-                pages().map(|pages| Work::Wait { by, pages })
+                let (time, pages) = match pages() {
+                    Ok(pages) => (WAIT, pages),
+                    Err(_) => Query(query).time_and_pages()?,
+                };
+                Ok(Work::Wait { by, time, pages })
             }
         }
     }
@@ -126,6 +123,18 @@ impl Query<'_> {
         self.0
             .split('&')
             .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('=')?.parse().ok())
+    }
+
+    fn time_and_pages(&self) -> Result<(Duration, usize), Refusal> {
+        if self.pairs() != 2 {
+            return Err(Refusal::BadParameter);
+        }
+        let ms = self.number("ms").filter(|ms| *ms <= SLEEP_MAX);
+        let pages = self.number("pages").and_then(|n| usize::try_from(n).ok());
+        match (ms, pages) {
+            (Some(ms), Some(pages)) if pages <= PAGES_MAX => Ok((Duration::from_millis(ms), pages)),
+            _ => Err(Refusal::BadParameter),
+        }
     }
 
     /// The value of the one parameter that is allowed.
@@ -160,6 +169,7 @@ mod tests {
                 "/wait/epoll_pwait2?pages=7",
                 Work::Wait {
                     by: Waiting::EpollPwait2,
+                    time: WAIT,
                     pages: 7,
                 },
             ),

@@ -1,4 +1,4 @@
-//! Waiting for events by one system call or another, for no event and for a millisecond.
+//! Waiting for events by one system call or another, for no event and for some time, or none.
 //!
 //! Owns the calls, each by its own number: a C library takes one for another, as glibc's `select` is `pselect6`. Must
 //! not know routes, or what the wait is for.
@@ -10,6 +10,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr;
+use std::time::Duration;
 
 /// A system call that waits for events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,9 +31,6 @@ pub(crate) enum Waiting {
     Pselect6,
 }
 
-/// In milliseconds.
-const TIMEOUT: libc::c_long = 1;
-
 impl Waiting {
     /// By the kernel's own name of it.
     pub(crate) fn named(name: &str) -> Option<Waiting> {
@@ -49,30 +47,31 @@ impl Waiting {
     }
 
     /// Waits once, in vain. `epoll` watches nothing.
-    pub(crate) fn perform(self, epoll: &OwnedFd) -> io::Result<()> {
+    pub(crate) fn perform(self, epoll: &OwnedFd, time: Duration) -> io::Result<()> {
+        let ms = libc::c_long::try_from(time.as_millis()).unwrap_or(libc::c_long::MAX);
         let epoll = epoll.as_raw_fd();
         let mut event = libc::epoll_event { events: 0, u64: 0 };
         let (event, room) = (&raw mut event, 1);
         let mut time = libc::timespec {
-            tv_sec: 0,
-            tv_nsec: TIMEOUT * 1_000_000,
+            tv_sec: time.as_secs().cast_signed(),
+            tv_nsec: time.subsec_nanos().into(),
         };
         let time = &raw mut time;
         let none = ptr::null_mut::<u8>();
         let outcome = match self {
-            Waiting::EpollWait => epoll_wait(epoll, event, room),
+            Waiting::EpollWait => epoll_wait(epoll, event, room, ms),
             // SAFETY: `event` is room for one, and there is no mask.
             Waiting::EpollPwait => unsafe {
-                libc::syscall(libc::SYS_epoll_pwait, epoll, event, room, TIMEOUT, none, 0)
+                libc::syscall(libc::SYS_epoll_pwait, epoll, event, room, ms, none, 0)
             },
             // SAFETY: as above, and `time` is a whole `timespec`.
             Waiting::EpollPwait2 => unsafe {
                 libc::syscall(libc::SYS_epoll_pwait2, epoll, event, room, time, none, 0)
             },
-            Waiting::Poll => poll(),
+            Waiting::Poll => poll(ms),
             // SAFETY: no descriptors and no mask; `time` is a whole `timespec`, which the call may write to.
             Waiting::Ppoll => unsafe { libc::syscall(libc::SYS_ppoll, none, 0, time, none, 0) },
-            Waiting::Select => select(),
+            Waiting::Select => select(ms),
             // SAFETY: as above, with three empty sets.
             Waiting::Pselect6 => unsafe {
                 libc::syscall(libc::SYS_pselect6, 0, none, none, none, time, none)
@@ -87,22 +86,27 @@ impl Waiting {
 }
 
 #[cfg(target_arch = "x86_64")]
-fn epoll_wait(epoll: libc::c_int, event: *mut libc::epoll_event, room: libc::c_int) -> libc::c_long {
+fn epoll_wait(
+    epoll: libc::c_int,
+    event: *mut libc::epoll_event,
+    room: libc::c_int,
+    ms: libc::c_long,
+) -> libc::c_long {
     // SAFETY: the caller has room for as many events.
-    unsafe { libc::syscall(libc::SYS_epoll_wait, epoll, event, room, TIMEOUT) }
+    unsafe { libc::syscall(libc::SYS_epoll_wait, epoll, event, room, ms) }
 }
 
 #[cfg(target_arch = "x86_64")]
-fn poll() -> libc::c_long {
+fn poll(ms: libc::c_long) -> libc::c_long {
     // SAFETY: no descriptors.
-    unsafe { libc::syscall(libc::SYS_poll, ptr::null_mut::<libc::pollfd>(), 0, TIMEOUT) }
+    unsafe { libc::syscall(libc::SYS_poll, ptr::null_mut::<libc::pollfd>(), 0, ms) }
 }
 
 #[cfg(target_arch = "x86_64")]
-fn select() -> libc::c_long {
+fn select(ms: libc::c_long) -> libc::c_long {
     let mut time = libc::timeval {
-        tv_sec: 0,
-        tv_usec: TIMEOUT * 1_000,
+        tv_sec: ms / 1000,
+        tv_usec: ms % 1000 * 1000,
     };
     let none = ptr::null_mut::<libc::fd_set>();
     // SAFETY: no sets, and a whole `timeval`, which the call may write to.
@@ -111,17 +115,17 @@ fn select() -> libc::c_long {
 
 /// Newer architectures have only the calls that take a mask.
 #[cfg(not(target_arch = "x86_64"))]
-fn epoll_wait(_: libc::c_int, _: *mut libc::epoll_event, _: libc::c_int) -> libc::c_long {
+fn epoll_wait(_: libc::c_int, _: *mut libc::epoll_event, _: libc::c_int, _: libc::c_long) -> libc::c_long {
     unknown()
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn poll() -> libc::c_long {
+fn poll(_: libc::c_long) -> libc::c_long {
     unknown()
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn select() -> libc::c_long {
+fn select(_: libc::c_long) -> libc::c_long {
     unknown()
 }
 
