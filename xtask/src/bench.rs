@@ -6,17 +6,18 @@ use std::{
     fmt::Write as _,
     fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
     time::Instant,
 };
 
 use anyhow::{Context as _, Result, bail};
-use clap::ValueEnum;
+use clap::{Args, Subcommand};
 use serde::Deserialize;
 
 use crate::{command, workspace};
 
+mod attribution;
 mod markers;
 mod replay;
 mod served;
@@ -27,12 +28,25 @@ use served::Served;
 const CALLS: u32 = 1_000_000;
 
 /// A part that can be measured without the others.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Subcommand)]
 pub(crate) enum Only {
     /// How many slices a second become a Perfetto trace.
     Perfetto,
     /// How long a recording is, and how fast it is read.
-    Replay,
+    Replay(Turns),
+    /// Whose memtrace says that faults are, held to what servers say themselves.
+    Attribution(attribution::Asked),
+}
+
+/// How much is measured.
+#[derive(Args)]
+pub(crate) struct Turns {
+    /// How often each kind of run takes its turn.
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Page faults of one storm; 300,000, or 5,000,000 of one that is recorded.
+    #[arg(long)]
+    faults: Option<u64>,
 }
 
 /// What the storm says of itself.
@@ -50,18 +64,37 @@ struct Way {
     figures: Vec<f64>,
 }
 
-/// Measures one part, or what tracing costs, in `rounds` turns with storms of so many page faults.
-pub(crate) fn run(only: Option<Only>, rounds: u32, faults: Option<u64>) -> Result<()> {
-    if only == Some(Only::Perfetto) {
-        return perfetto();
+/// Measures one part, or what tracing costs.
+pub(crate) fn run(only: Option<Only>, turns: &Turns) -> Result<()> {
+    match only {
+        None => {
+            let (memtrace, workload) = build()?;
+            tracing(
+                &memtrace,
+                &workload,
+                turns.rounds,
+                turns.faults.unwrap_or(300_000),
+            )
+        }
+        Some(Only::Replay(turns)) => {
+            let (memtrace, workload) = build()?;
+            replay::run(
+                &memtrace,
+                &workload,
+                turns.rounds,
+                turns.faults.unwrap_or(5_000_000),
+            )
+        }
+        Some(Only::Perfetto) => perfetto(),
+        Some(Only::Attribution(asked)) => attribution::run(&asked),
     }
+}
+
+/// memtrace, and the workload that it is measured with.
+fn build() -> Result<(PathBuf, PathBuf)> {
     command::stream(command::cargo().args(["build", "--release", "-p", "memtrace", "-p", "memtrace-tests"]))?;
     let bin = workspace::target_dir().join("release");
-    let (memtrace, workload) = (bin.join("memtrace"), bin.join("memtrace-workload"));
-    match only {
-        Some(Only::Replay) => replay::run(&memtrace, &workload, rounds, faults.unwrap_or(5_000_000)),
-        _ => tracing(&memtrace, &workload, rounds, faults.unwrap_or(300_000)),
-    }
+    Ok((bin.join("memtrace"), bin.join("memtrace-workload")))
 }
 
 /// How many slices a second become a Perfetto trace.

@@ -41,16 +41,13 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
-    /// What memtrace costs. Run it as root, on a quiet machine.
+    /// What memtrace costs, and how well it finds whose faults are. Run it as root, on a quiet machine.
+    #[command(args_conflicts_with_subcommands = true)]
     Bench {
-        /// Measure this alone.
+        #[command(subcommand)]
         only: Option<bench::Only>,
-        /// How often each kind of run takes its turn.
-        #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
-        rounds: u32,
-        /// Page faults of one storm; 300,000, or 5,000,000 of one that is recorded.
-        #[arg(long)]
-        faults: Option<u64>,
+        #[command(flatten)]
+        turns: bench::Turns,
     },
     /// Perfetto's own trace processor and user interface, on a trace.
     Perfetto {
@@ -78,7 +75,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Task::Bpf { check: false } => bpf::rebuild(),
         Task::Bpf { check: true } => test::check_object(),
-        Task::Bench { only, rounds, faults } => bench::run(only, rounds, faults),
+        Task::Bench { only, turns } => bench::run(only, &turns),
         Task::Perfetto { action } => perfetto::run(action),
         Task::Fuzz { short: true, .. } => fuzz::short(),
         Task::Fuzz { runs, .. } => fuzz::run(runs),

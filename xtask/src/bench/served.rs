@@ -76,19 +76,7 @@ impl Server {
                 .with_context(|| format!("cannot run {name}"))?,
             ways: ways(["untraced", "traced by memtrace"]),
         };
-        let said = server
-            .process
-            .stdout
-            .take()
-            .context("it has no standard output")?;
-        let mut line = String::new();
-        BufReader::new(said).read_line(&mut line)?;
-        let port: u16 = line
-            .trim()
-            .rsplit(' ')
-            .next()
-            .and_then(|port| port.parse().ok())
-            .with_context(|| format!("{name} said no port: {line:?}"))?;
+        let port = port(&mut server.process).with_context(|| format!("{name} does not listen"))?;
         server.url = format!("http://127.0.0.1:{port}{path}");
         Ok(server)
     }
@@ -100,6 +88,18 @@ impl Drop for Server {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// The port that a server says in its first line, `listening on PORT`.
+pub(super) fn port(server: &mut Child) -> Result<u16> {
+    let said = server.stdout.take().context("it has no standard output")?;
+    let mut line = String::new();
+    BufReader::new(said).read_line(&mut line)?;
+    line.trim()
+        .rsplit(' ')
+        .next()
+        .and_then(|port| port.parse().ok())
+        .with_context(|| format!("it said no port: {line:?}"))
 }
 
 fn wrk(url: &str) -> Result<f64> {
