@@ -7,7 +7,7 @@ const fs = require('node:fs');
 const http = require('node:http');
 const zlib = require('node:zlib');
 
-const BYTES = 96 * 1024;
+const BYTES = 192 * 1024;
 const PAGE = 4096;
 const upstream = `http://127.0.0.1:${process.env.UPSTREAM}/`;
 const mark = fs.openSync('/dev/null', 'w');

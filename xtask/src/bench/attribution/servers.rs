@@ -25,22 +25,49 @@ pub(super) struct Server {
 }
 
 /// All of them.
-pub(super) const SERVERS: [Server; 1] = [Server {
-    name: "node",
-    program: Program::Node,
-    shapes: &[
-        "sync",
-        "fetch",
-        "fetches",
-        "agent",
-        "timer",
-        "timers",
-        "immediate",
-        "readfile",
-        "pbkdf2",
-        "gzip",
-    ],
-}];
+pub(super) const SERVERS: [Server; 6] = [
+    Server {
+        name: "node",
+        program: Program::Node,
+        shapes: &[
+            "sync",
+            "fetch",
+            "fetches",
+            "agent",
+            "timer",
+            "timers",
+            "immediate",
+            "readfile",
+            "pbkdf2",
+            "gzip",
+        ],
+    },
+    Server {
+        name: "python",
+        program: Program::Python,
+        shapes: &["sync", "executor", "upstream"],
+    },
+    Server {
+        name: "gunicorn",
+        program: Program::Gunicorn,
+        shapes: &["sync", "executor"],
+    },
+    Server {
+        name: "aiohttp",
+        program: Program::Aiohttp,
+        shapes: &["sync", "upstream", "sleep", "executor"],
+    },
+    Server {
+        name: "axum",
+        program: Program::Axum,
+        shapes: &["sync", "upstream", "spawn", "spawn_blocking"],
+    },
+    Server {
+        name: "go",
+        program: Program::Go,
+        shapes: &["sync", "upstream", "sleep"],
+    },
+];
 
 /// A server that runs. Ended on drop.
 pub(super) struct Running {
@@ -56,6 +83,8 @@ impl Running {
             .env("UPSTREAM", upstream.to_string())
             // Or glibc hands out the same pages again and again, which fault once.
             .env("MALLOC_MMAP_THRESHOLD_", "65536")
+            // Or Python leaves its own files among the sources.
+            .env("PYTHONDONTWRITEBYTECODE", "1")
             .stdout(Stdio::piped())
             .spawn()
             .context("cannot run it")?;
