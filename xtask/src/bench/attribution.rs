@@ -15,9 +15,9 @@ use clap::Args;
 
 use self::{
     load::{Connection, Load},
-    page::Row,
     programs::Ready,
     servers::{Running, SERVERS, Server},
+    tables::{Row, Score},
 };
 use super::{machine, watch};
 use crate::{command, privilege, workspace};
@@ -26,6 +26,7 @@ mod load;
 mod page;
 mod programs;
 mod servers;
+mod tables;
 mod upstream;
 
 /// A server is warm after these requests: what it loads late is loaded by then.
@@ -43,6 +44,9 @@ pub(crate) struct Asked {
     /// How long each round is.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
+    /// Write the table into docs/ATTRIBUTION.md, too. It has all servers.
+    #[arg(long, conflicts_with_all = ["server", "clients"])]
+    write: bool,
 }
 
 /// Checks a name that was asked for.
@@ -113,11 +117,18 @@ pub(super) fn run(asked: &Asked) -> Result<()> {
             }
         }
     }
-    println!("{}, {}", machine(), versions.join(", "));
-    for why in &missing {
-        println!("missing: {why}");
+    let mut about = vec![format!(
+        "{}; {}; {} s a round.",
+        machine(),
+        versions.join(", "),
+        asked.seconds
+    )];
+    about.extend(missing.iter().map(|why| format!("Missing: {why}.")));
+    about.extend(tables::notes(&rows));
+    println!("{}\n\n{}", about.join("\n"), tables::full(&rows));
+    if asked.write {
+        page::write(&about, &tables::compact(&rows).to_string())?;
     }
-    println!("{}", page::full(&rows));
     Ok(())
 }
 
@@ -178,7 +189,7 @@ impl Bench {
     }
 
     /// Records the server under a load, and scores the recording.
-    fn round(&self, load: &Load<'_>) -> Result<page::Score> {
+    fn round(&self, load: &Load<'_>) -> Result<Score> {
         let recording = self.folder.path().join("round.mtr");
         // The ring is large, so that nothing is lost however busy the machine is.
         let mut record = Command::new(&self.memtrace);
@@ -197,7 +208,7 @@ impl Bench {
         self.score(&recording)
     }
 
-    fn score(&self, recording: &Path) -> Result<page::Score> {
+    fn score(&self, recording: &Path) -> Result<Score> {
         let score = command::read(Command::new(&self.scorer).arg(recording))?;
         serde_json::from_str(&score).with_context(|| format!("not a score: {score}"))
     }
@@ -263,5 +274,9 @@ mod tests {
         ] {
             assert!(parse(&arguments).is_err(), "{arguments:?}");
         }
+        assert!(parse(&["--write"]).is_ok_and(|asked| asked.write));
+        // The page has the whole table or none.
+        assert!(parse(&["--write", "--server", "node"]).is_err());
+        assert!(parse(&["--write", "--clients", "4"]).is_err());
     }
 }

@@ -1,159 +1,63 @@
-//! What the rounds come to, as tables.
+//! The table in docs/ATTRIBUTION.md.
 //!
-//! Owns the columns and the figures in them. Must not know how they were had.
+//! Owns what stands between the page's two marks, and leaves all else alone. Must not know what is in the table.
 
-use std::{collections::BTreeMap, fmt};
+use std::fs;
 
-use comfy_table::{Table, presets::ASCII_MARKDOWN};
-use serde::Deserialize;
+use anyhow::{Context as _, Result};
 
-use super::load::Connection;
+use crate::workspace;
 
-/// What the scorer says of a recording: `memtrace/examples/attribution/score.rs` has what each means.
-#[derive(Clone, Debug, Default, Deserialize)]
-pub(super) struct Score {
-    right: u64,
-    wrong: u64,
-    unattributed: BTreeMap<String, u64>,
-    extra: u64,
-    elsewhere: u64,
-    requests: u64,
-    error: Option<f64>,
-    lost: u64,
+const PAGE: &str = "docs/ATTRIBUTION.md";
+const BEGIN: &str = "<!-- Written by `cargo xtask bench attribution --write` from here -->\n";
+const END: &str = "<!-- to here. -->\n";
+
+/// Puts this into the page in place of what was there.
+pub(super) fn write(about: &[String], table: &str) -> Result<()> {
+    let path = workspace::root().join(PAGE);
+    let page = fs::read_to_string(&path).with_context(|| format!("cannot read {PAGE}"))?;
+    let written = format!("\n{}\n\n{table}\n\n", about.join("\n"));
+    let page = between_marks(&page, &written).with_context(|| format!("{PAGE} has lost its marks"))?;
+    fs::write(&path, page).with_context(|| format!("cannot write {PAGE}"))
 }
 
-impl Score {
-    fn in_sections(&self) -> u64 {
-        self.right + self.wrong + self.on_none()
-    }
-
-    fn on_none(&self) -> u64 {
-        self.unattributed.values().sum()
-    }
-
-    /// Of the faults in sections, percent.
-    fn share(&self, faults: u64) -> Share {
-        Share(faults, self.in_sections())
-    }
-
-    /// Right, wrong and unattributed, in percent.
-    fn verdict(&self) -> String {
-        let shares = [self.right, self.wrong, self.on_none()].map(|faults| self.share(faults).to_string());
-        shares.join(" / ")
-    }
-
-    /// Of all faults, percent.
-    fn extra(&self) -> Share {
-        Share(self.extra, self.in_sections() + self.extra + self.elsewhere)
-    }
-
-    fn error(&self) -> String {
-        self.error
-            .map_or_else(|| "-".to_owned(), |error| format!("{error:.2}"))
-    }
-
-    /// Why the unattributed are, the most frequent reason first.
-    fn reasons(&self) -> String {
-        let mut reasons: Vec<_> = self
-            .unattributed
-            .iter()
-            .map(|(reason, &faults)| (faults, reason))
-            .collect();
-        reasons.sort_by(|a, b| b.cmp(a));
-        let mut words: Vec<_> = reasons
-            .iter()
-            .map(|(faults, reason)| format!("{reason} {}", self.share(*faults)))
-            .collect();
-        if self.lost > 0 {
-            words.push(format!("{} records lost", self.lost));
-        }
-        words.join(", ")
-    }
+/// The page with this between its marks.
+fn between_marks(page: &str, written: &str) -> Option<String> {
+    let (before, rest) = page.split_once(BEGIN)?;
+    let (_, after) = rest.split_once(END)?;
+    Some([before, BEGIN, written, END, after].concat())
 }
 
-/// So many of so many, shown in percent.
-struct Share(u64, u64);
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl fmt::Display for Share {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self(_, 0) => out.write_str("-"),
-            // Neither none nor all may look like the other side of it.
-            Self(part, whole) if part > 0 && part < whole => {
-                let percent = part as f64 * 100.0 / whole as f64;
-                write!(out, "{:.1}", percent.clamp(0.1, 99.9))
-            }
-            Self(0, _) => out.write_str("0"),
-            Self(..) => out.write_str("100"),
+    #[test]
+    fn what_is_around_the_marks_is_kept() {
+        let page = format!("# Title\n\nprose\n\n{BEGIN}\n| old |\n{END}\nmore prose\n");
+        let new = between_marks(&page, "\n| new |\n").expect("it has marks");
+        assert_eq!(
+            new,
+            format!("# Title\n\nprose\n\n{BEGIN}\n| new |\n{END}\nmore prose\n")
+        );
+        assert_eq!(between_marks(&new, "\n| new |\n").as_ref(), Some(&new));
+    }
+
+    #[test]
+    fn a_page_without_its_marks_is_refused() {
+        for page in [
+            "prose\n".to_owned(),
+            format!("{BEGIN}prose\n"),
+            format!("{END}{BEGIN}"),
+        ] {
+            assert_eq!(between_marks(&page, "new"), None);
         }
     }
-}
 
-impl fmt::Display for Connection {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(match self {
-            Self::KeptAlive => "kept alive",
-            Self::Closed => "closed",
-        })
+    #[test]
+    fn the_page_has_its_marks_once() {
+        let page = fs::read_to_string(workspace::root().join(PAGE)).expect("the page");
+        assert_eq!((page.matches(BEGIN).count(), page.matches(END).count()), (1, 1));
+        assert!(between_marks(&page, "").is_some());
     }
-}
-
-/// A round.
-#[derive(Clone, Debug)]
-pub(super) struct Row {
-    pub(super) server: &'static str,
-    pub(super) shape: &'static str,
-    pub(super) clients: u16,
-    pub(super) connection: Connection,
-    pub(super) score: Score,
-}
-
-impl fmt::Display for Row {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            server,
-            shape,
-            clients,
-            connection,
-            score,
-        } = self;
-        write!(
-            out,
-            "{server}/{shape}, {clients} clients, {connection}: {} of {} faults in {} requests",
-            score.verdict(),
-            score.in_sections(),
-            score.requests
-        )
-    }
-}
-
-/// A row for each round.
-pub(super) fn full(rows: &[Row]) -> Table {
-    let mut table = Table::new();
-    table.load_style(ASCII_MARKDOWN).set_header([
-        "server",
-        "clients",
-        "connection",
-        "requests",
-        "faults",
-        "right / wrong / unattributed",
-        "error",
-        "extra",
-        "unattributed, by reason",
-    ]);
-    for row in rows {
-        let score = &row.score;
-        table.add_row([
-            format!("{}/{}", row.server, row.shape),
-            row.clients.to_string(),
-            row.connection.to_string(),
-            score.requests.to_string(),
-            score.in_sections().to_string(),
-            score.verdict(),
-            score.error(),
-            score.extra().to_string(),
-            score.reasons(),
-        ]);
-    }
-    table
 }
