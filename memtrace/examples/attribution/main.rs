@@ -12,10 +12,9 @@ use anyhow::{Context as _, Result, bail};
 use memtrace::{
     event::Event,
     ledger::{entry::Request, journal::Posting, route::Routing},
-    model::vma::Files,
     pipeline::{Config, Pipeline},
     record::read::{Losses, Reader},
-    timed::Timed,
+    timed::{Completed, Timed},
     window::RequestId,
 };
 use memtrace_common::{Nanos, Tid, decode::Record, wire};
@@ -46,7 +45,7 @@ fn score(path: &PathBuf) -> Result<Score> {
     });
     pipeline.keep_journal();
     let mut sections = Sections::default();
-    let mut mark = Mark::default();
+    let mut heard = Heard::default();
     let mut losses = Losses::default();
     while let Some(block) = reader.block()? {
         let told = block.events(&mut losses, |event| {
@@ -61,11 +60,11 @@ fn score(path: &PathBuf) -> Result<Score> {
                 let header = &fault.header;
                 let tid = Tid(header.tid);
                 let moment = Moment(tid, Nanos(header.time_ns));
-                mark.taken(moment, sections.open_on(tid));
+                heard.mark.taken(moment, sections.open_on(tid));
             }
             pipeline.feed(event);
         });
-        hear(&mut pipeline, &mut mark);
+        heard.hear(&mut pipeline);
         if told.is_err() {
             bail!("a block is malformed");
         }
@@ -74,10 +73,19 @@ fn score(path: &PathBuf) -> Result<Score> {
         bail!("{}", reader.damage().notes().join("; "));
     }
     pipeline.settle();
-    hear(&mut pipeline, &mut mark);
+    heard.hear(&mut pipeline);
+    let Heard { mut timed, mut mark } = heard;
+    timed.finish(|fault| given(&fault, &mut mark));
     let outcome = pipeline.finish();
     for request in &outcome.requests {
         reported(request, &mut mark);
+    }
+    if mark.faults() != outcome.books.observed {
+        bail!(
+            "{} faults are said to be somebody's or nobody's, and {} were observed",
+            mark.faults(),
+            outcome.books.observed
+        );
     }
     let lost = outcome.lost.records();
     if lost == 0 && sections.strays() > 0 {
@@ -86,28 +94,37 @@ fn score(path: &PathBuf) -> Result<Score> {
     Ok(mark.score(lost))
 }
 
-/// What the pipeline has to say by now.
-fn hear(pipeline: &mut Pipeline, mark: &mut Mark) {
-    // A recording has no probes to tell.
-    drop(pipeline.take_directives());
-    let (postings, files) = pipeline.take_postings();
-    for posting in postings {
-        posted(&posting, files, mark);
-    }
-    for request in pipeline.take_done() {
-        reported(&request, mark);
+/// What the pipeline has said.
+#[derive(Default)]
+struct Heard {
+    /// Knows whose a fault is once that is decided.
+    timed: Timed,
+    mark: Mark,
+}
+
+impl Heard {
+    /// Takes what it has to say by now.
+    fn hear(&mut self, pipeline: &mut Pipeline) {
+        let Self { timed, mark } = self;
+        // A recording has no probes to tell.
+        drop(pipeline.take_directives());
+        let (postings, files) = pipeline.take_postings();
+        for posting in postings {
+            if let Posting::Withdrawn { id } = &posting {
+                mark.withdrawn(*id);
+            }
+            timed.posting(&posting, files, |fault| given(&fault, mark));
+        }
+        for request in pipeline.take_done() {
+            reported(&request, mark);
+        }
     }
 }
 
-/// Whose the pipeline says that a fault is, whenever it says so.
-fn posted(posting: &Posting, files: &Files, mark: &mut Mark) {
-    if let Posting::Withdrawn { id } = posting {
-        mark.withdrawn(*id);
-    }
-    Timed::new(false).posting(posting, files, |fault| {
-        let moment = Moment(fault.taken.tid, fault.taken.at);
-        mark.given(moment, fault.whose().map(RequestId));
-    });
+/// Whose memtrace says that a fault is.
+fn given(fault: &Completed, mark: &mut Mark) {
+    let moment = Moment(fault.taken.tid, fault.taken.at);
+    mark.given(moment, fault.whose().map(RequestId));
 }
 
 /// The number that the request's client gave it is the last segment of its path.

@@ -82,6 +82,11 @@ impl Mark {
         self.numbers.insert(id, number);
     }
 
+    /// How many faults have completed.
+    pub(crate) fn faults(&self) -> u64 {
+        self.given.len() as u64
+    }
+
     /// Judges all faults that have completed.
     pub(crate) fn score(&self, lost: u64) -> Score {
         let mut score = Score {
@@ -216,6 +221,7 @@ mod tests {
         mark.given(moment(1, 5), Ok(RequestId(1)));
         mark.is_numbered(RequestId(2), Number(80));
         mark.is_numbered(RequestId(1), Number(70));
+        assert_eq!(mark.faults(), 3);
         let score = mark.score(0);
         assert_eq!((score.right, score.wrong, score.extra), (2, 0, 1));
         assert_eq!(score.error, Some(0.0));
