@@ -81,8 +81,9 @@ impl Running {
         let process = ready
             .command()?
             .env("UPSTREAM", upstream.to_string())
-            // Or glibc hands out the same pages again and again, which fault once.
-            .env("MALLOC_MMAP_THRESHOLD_", "65536")
+            // Or glibc hands out the same pages again and again, which fault once; as low as this, pieces that lie side
+            // by side and are freed together do not make room for a section.
+            .env("MALLOC_MMAP_THRESHOLD_", "16384")
             // Or Python leaves its own files among the sources.
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .stdout(Stdio::piped())
