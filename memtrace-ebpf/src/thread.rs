@@ -7,8 +7,8 @@ use memtrace_common::map::TARGETS_PER_ELEMENT;
 
 use crate::THREADS;
 
-/// It may have work for a request: it has waited for events, read or written a connection, or was woken by such a
-/// thread, and has not accepted since.
+/// It may have work for a request: it has waited for events, read or written a connection, read from a channel, or was
+/// woken by such a thread, and has not accepted since.
 const WORKS: u8 = 1;
 /// The wait for events that it is in, or was in last, returns at once.
 const ASKS: u8 = 2;

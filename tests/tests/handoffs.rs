@@ -1,13 +1,14 @@
-//! Threads that hand work to each other, as the records have it, and waits for events that end in vain; against programs that know how often they did so.
+//! Threads that hand work to each other, as the records have it: wakes, channels, and waits for events that end in
+//! vain; against programs that know how often they did so.
 
 mod watched;
 
 use std::collections::BTreeMap;
 use std::process::Command;
 
-use memtrace::event::Event;
+use memtrace::event::{Event, Notice};
 use memtrace_common::decode::Record;
-use memtrace_common::wire::{WAIT_TIMED_OUT, Wake};
+use memtrace_common::wire::{IO_CHANNEL, OP_CHANNEL, OP_READ, OP_WRITE, WAIT_TIMED_OUT, Wake};
 use memtrace_tests::process::{Running, Stream, built};
 use memtrace_tests::require_root;
 use memtrace_tests::workload::{Mode, Workload};
@@ -103,6 +104,87 @@ fn nobody_is_woken_by_a_wake_in_vain_or_by_time() {
         }
     });
     assert_eq!(wakes, []);
+}
+
+#[derive(Debug, Deserialize)]
+struct Made {
+    eventfd: i32,
+    pipe: [i32; 2],
+    copy: i32,
+    pair: [i32; 2],
+}
+
+impl Made {
+    /// How often which descriptor was written to and read from.
+    fn moves(&self) -> BTreeMap<(i32, u8), u32> {
+        let [a, b] = self.pair;
+        BTreeMap::from([
+            ((self.eventfd, OP_WRITE), COUNT),
+            ((self.eventfd, OP_READ), COUNT),
+            ((self.pipe[1], OP_WRITE), COUNT),
+            ((self.copy, OP_WRITE), COUNT),
+            ((self.pipe[0], OP_READ), 2 * COUNT),
+            ((a, OP_WRITE), COUNT),
+            ((b, OP_READ), COUNT),
+            ((b, OP_WRITE), COUNT),
+            ((a, OP_READ), COUNT),
+        ])
+    }
+}
+
+/// What is told of channels.
+#[derive(Default)]
+struct Told {
+    /// The ends that a call made: read, written, and whether that turns.
+    made: Vec<(i32, i64, i64)>,
+    moves: BTreeMap<(i32, u8), u32>,
+    /// Those that were there: descriptor, channel, reads, writes.
+    found: Vec<(i32, u64, bool, bool)>,
+}
+
+impl Told {
+    #[track_caller]
+    fn observe(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Record(Record::Io(io, payload)) => {
+                let fd = io.header.fd;
+                if io.header.op == OP_CHANNEL {
+                    self.made.push((fd, io.ret, io.other));
+                } else if io.header.flags & IO_CHANNEL != 0 {
+                    assert_eq!(io.header.flags, IO_CHANNEL, "{io:?}");
+                    assert_eq!((io.ret, payload.captured()), (8, &[][..]), "{io:?}");
+                    *self.moves.entry((fd, io.header.op)).or_default() += 1;
+                }
+            }
+            &Event::Notice(Notice::Channel {
+                fd,
+                channel,
+                reads,
+                writes,
+                ..
+            }) => self.found.push((fd.0, channel, reads, writes)),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn each_read_and_write_of_a_channel_is_told_once() {
+    let mut told = Told::default();
+    let (_, made): (_, Made) = handoffs(&format!("channels --count {COUNT}"), |event| told.observe(event));
+    let [reads, writes] = made.pipe;
+    let [a, b] = made.pair;
+    told.made.sort_unstable();
+    let mut births = [
+        (made.eventfd, made.eventfd.into(), 0),
+        (reads, writes.into(), 0),
+        (a, b.into(), 1),
+    ];
+    births.sort_unstable();
+    assert_eq!(told.made, births);
+    assert_eq!(told.moves, made.moves());
+    assert_eq!(told.found, []);
 }
 
 /// The time that each of these calls would wait is somewhere else, and `select` writes to where it is.

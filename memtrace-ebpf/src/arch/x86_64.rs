@@ -17,6 +17,7 @@ pub(crate) static AT_EXIT: Table = table(&[
     (18, Call::Write), // pwrite64
     (19, Call::Readv),
     (20, Call::Writev),
+    (22, Call::Pipe),
     (23, Call::Select),
     (25, Call::Mremap),
     (28, Call::Madvise),
@@ -31,6 +32,7 @@ pub(crate) static AT_EXIT: Table = table(&[
     (46, Call::Sendmsg),
     (47, Call::Recvmsg),
     (50, Call::Listen),
+    (53, Call::Socketpair),
     (72, Call::Fcntl),
     (157, Call::Name), // prctl
     (232, Call::EpollWait),
@@ -38,10 +40,13 @@ pub(crate) static AT_EXIT: Table = table(&[
     (271, Call::Ppoll),
     (275, Call::Splice),
     (281, Call::EpollWait), // epoll_pwait
-    (288, Call::Accept),    // accept4
-    (292, Call::Dup),       // dup3
-    (295, Call::Readv),     // preadv
-    (296, Call::Writev),    // pwritev
+    (284, Call::Eventfd),
+    (288, Call::Accept),  // accept4
+    (290, Call::Eventfd), // eventfd2
+    (292, Call::Dup),     // dup3
+    (293, Call::Pipe),    // pipe2
+    (295, Call::Readv),   // preadv
+    (296, Call::Writev),  // pwritev
     (299, Call::Recvmmsg),
     (307, Call::Sendmmsg),
     (327, Call::Readv),    // preadv2

@@ -5,10 +5,10 @@
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_log_ebpf::warn;
 use memtrace_common::{
-    map::{Family, FdKey, FdState, ROLE_IGNORED, ROLE_INBOUND, ROLE_OUTBOUND},
+    map::{Family, FdKey, FdState, ROLE_CHANNEL, ROLE_IGNORED, ROLE_INBOUND, ROLE_OUTBOUND},
     wire::{
-        HEAD_MAX, IO_CLOEXEC, IO_OUTBOUND, Io, KIND_IO, MARK, MARK_MAX, OP_ACCEPT, OP_CLOSE, OP_CLOSE_RANGE,
-        OP_CONNECT, OP_DUP, OP_LISTEN, OP_MARK, OP_READ, OP_SOCKET, OP_WRITE,
+        HEAD_MAX, IO_CHANNEL, IO_CLOEXEC, IO_OUTBOUND, Io, KIND_IO, MARK, MARK_MAX, OP_ACCEPT, OP_CHANNEL,
+        OP_CLOSE, OP_CLOSE_RANGE, OP_CONNECT, OP_DUP, OP_LISTEN, OP_MARK, OP_READ, OP_SOCKET, OP_WRITE,
     },
 };
 
@@ -54,6 +54,22 @@ pub(crate) fn returned(me: Target, call: u8, regs: Registers, ret: i64) {
             let family = read_user::<u16>(regs.argument(1)).unwrap_or(0);
             plain(me, OP_CONNECT, IO_OUTBOUND, fd, ret, i64::from(family));
         }
+    } else if call == Call::Eventfd as u8 {
+        if ret >= 0 {
+            channel(me, [ret as i32; 2], false);
+        }
+    } else if call == Call::Pipe as u8 {
+        if ret == 0
+            && let Some(ends) = read_user::<[i32; 2]>(regs.argument(0))
+        {
+            channel(me, ends, false);
+        }
+    } else if call == Call::Socketpair as u8 {
+        if ret == 0
+            && let Some(ends) = read_user::<[i32; 2]>(regs.argument(3))
+        {
+            channel(me, ends, true);
+        }
     } else if call == Call::Dup as u8 {
         if ret >= 0 {
             duplicated(me, fd, ret);
@@ -76,6 +92,16 @@ pub(crate) fn close(me: Target, regs: Registers) {
         forget(me, fd);
         plain(me, OP_CLOSE, 0, fd, 0, 0);
     }
+}
+
+/// What is read from the one end of it is what was written to the other, and the other way, too, where it `turns`.
+#[inline(always)]
+fn channel(me: Target, [reads, writes]: [i32; 2], turns: bool) {
+    remember(me, reads, ROLE_CHANNEL);
+    if writes != reads {
+        remember(me, writes, ROLE_CHANNEL);
+    }
+    plain(me, OP_CHANNEL, 0, reads, i64::from(writes), i64::from(turns));
 }
 
 /// Userspace knows which descriptors lie in the range.
@@ -191,11 +217,18 @@ fn seen(me: Target, op: u8, fd: i32, ret: i64, buffers: Buffers) -> bool {
 /// Notes the stream's direction; the budget for capture where there are bytes of a client's connection.
 #[inline(always)]
 fn turn(me: Target, op: u8, fd: i32, ret: i64, state: &'static mut FdState) -> Option<&'static mut u32> {
-    if state.role == ROLE_OUTBOUND {
+    if state.role == ROLE_OUTBOUND || state.role == ROLE_CHANNEL {
         if ret > 0 {
+            let flags = if state.role == ROLE_OUTBOUND {
+                IO_OUTBOUND
+            } else {
+                IO_CHANNEL
+            };
             tally::flush(me);
-            thread::gets_work(me.tid);
-            plain(me, op, IO_OUTBOUND, fd, ret, 0);
+            if flags == IO_OUTBOUND || op == OP_READ {
+                thread::gets_work(me.tid);
+            }
+            plain(me, op, flags, fd, ret, 0);
         }
         return None;
     }

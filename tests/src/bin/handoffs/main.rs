@@ -3,6 +3,7 @@
 //! Owns each way to do so that memtrace looks at. Waits for a byte on standard input before it begins and for another
 //! before it ends, so that a tracer can come and go while it stands still. Must not know what memtrace makes of it.
 
+mod channels;
 mod wakes;
 
 use std::io::{self, Write as _};
@@ -36,15 +37,30 @@ enum Act {
         #[arg(long)]
         count: u32,
     },
+    /// So many bytes through each channel there is, one by one.
+    Channels {
+        #[arg(long)]
+        count: u32,
+        /// They are there before it says that it is ready.
+        #[arg(long)]
+        early: bool,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
     let Args { act } = Args::parse();
+    let early = match act {
+        Act::Channels { early: true, .. } => Some(channels::Channels::make()?),
+        _ => None,
+    };
     say(&format!("ready {}", std::process::id()))?;
     wait_for_a_byte()?;
     let done = match act {
         Act::Wakes { by, count, busy } => wakes::wakes(by, count, busy)?,
         Act::Vain { count } => wakes::vain(count)?,
+        Act::Channels { count, .. } => early
+            .map_or_else(channels::Channels::make, Ok)?
+            .go_through(count)?,
     };
     say(&done)?;
     wait_for_a_byte()
