@@ -187,6 +187,39 @@ fn each_read_and_write_of_a_channel_is_told_once() {
     assert_eq!(told.found, []);
 }
 
+#[test]
+#[ignore = "needs root"]
+fn channels_that_were_there_are_found() {
+    let mut told = Told::default();
+    let (_, made): (_, Made) = handoffs(&format!("channels --early --count {COUNT}"), |event| {
+        told.observe(event);
+    });
+    assert_eq!(told.made, []);
+    let mut moves = made.moves();
+    // Which sockets are a pair, /proc does not say.
+    moves.retain(|(fd, _), _| !made.pair.contains(fd));
+    assert_eq!(told.moves, moves);
+    // Neither its standard input nor its output, which are pipes to this test.
+    let [reads, writes] = made.pipe;
+    let mut ends = vec![
+        (made.eventfd, true, true),
+        (reads, true, false),
+        (writes, false, true),
+        (made.copy, false, true),
+    ];
+    ends.sort_unstable();
+    let mut found: Vec<_> = told.found.iter().map(|&(fd, _, r, w)| (fd, r, w)).collect();
+    found.sort_unstable();
+    assert_eq!(found, ends);
+    let channel = |fd| {
+        let found = told.found.iter().find(|&&(found, ..)| found == fd);
+        found.expect("it is there").1
+    };
+    let pipe = channel(reads);
+    assert_eq!([channel(writes), channel(made.copy)], [pipe; 2]);
+    assert_ne!(channel(made.eventfd), pipe);
+}
+
 /// The time that each of these calls would wait is somewhere else, and `select` writes to where it is.
 #[test]
 #[ignore = "needs root"]

@@ -12,12 +12,12 @@ use std::{
 use memtrace_common::{
     FaultCount, Fd, Nanos, Tgid, Tid,
     decode::Record,
-    map::{ROLE_INBOUND, ROLE_OUTBOUND},
     wire::{MM_MMAP, MM_NAME, Mm, OP_ACCEPT, OP_CLOSE, OP_LISTEN, OP_RECV_FD, OP_SOCKET},
 };
 use rustix::time::{ClockId, clock_gettime};
 
 use super::{
+    descriptors::{Held, held},
     dying::Dying,
     kin::Kin,
     load::{Emission, LoadError, Options, Probes},
@@ -113,9 +113,9 @@ impl Live {
         self.leaving.remove(&tgid);
         self.kin.found(tgid);
         // Connections first: what is read from them counts from the first moment.
-        let sockets: HashMap<Fd, Socket> = procfs::sockets(tgid).into_iter().collect();
-        for (&fd, &socket) in &sockets {
-            self.set_role(tgid, fd, socket);
+        let before: HashMap<Fd, Held> = held(tgid).into_iter().collect();
+        for (&fd, &held) in &before {
+            self.set_role(tgid, fd, held);
         }
         self.probes.targets().add(tgid);
         // A fault that began just before would complete unseen if its thread's counters were read at once.
@@ -160,7 +160,7 @@ impl Live {
             }
         }
         sink(Event::Notice(Notice::Seeded { tgid, time: now() }));
-        self.tell_sockets(tgid, sockets, sink);
+        self.tell_descriptors(tgid, before, sink);
         tracing::info!(pid = tgid.0, threads = threads.len(), "a process is traced");
         threads.len()
     }
@@ -168,7 +168,7 @@ impl Live {
     /// Hands on what the ring has. Returns whether there may be more.
     pub fn pump(&mut self, mut sink: impl FnMut(Event<'_>)) -> bool {
         let mut undecoded = 0;
-        let mut sockets: Vec<(Tgid, Fd, Socket)> = Vec::new();
+        let mut found: Vec<(Tgid, Fd, Held)> = Vec::new();
         let mut joined: Vec<Tgid> = Vec::new();
         let (running, kin, listeners) = (&mut self.running, &mut self.kin, &mut self.listeners);
         let (leaving, dying, paths) = (&mut self.leaving, &mut self.dying, &mut self.paths);
@@ -179,7 +179,7 @@ impl Live {
             };
             for (tgid, fd, socket) in look_up(&record, listeners) {
                 sink(Event::Notice(Notice::Socket { tgid, fd, socket }));
-                sockets.push((tgid, fd, socket));
+                found.push((tgid, fd, Held::Socket(socket)));
             }
             if let Record::Mm(mm) = &record
                 && let Some(notice) = mapped(mm, paths).or_else(|| named(mm))
@@ -198,14 +198,14 @@ impl Live {
                 // What was open across exec: the rest closed, and said nothing.
                 let tgid = Tgid(exec.header.tgid);
                 tell_maps(tgid, &mut sink);
-                for (fd, socket) in procfs::sockets(tgid) {
-                    sink(Event::Notice(Notice::Socket { tgid, fd, socket }));
-                    sockets.push((tgid, fd, socket));
+                for (fd, held) in held(tgid) {
+                    sink(Event::Notice(held.notice(tgid, fd)));
+                    found.push((tgid, fd, held));
                 }
             }
         });
-        for (tgid, fd, socket) in sockets {
-            self.set_role(tgid, fd, socket);
+        for (tgid, fd, held) in found {
+            self.set_role(tgid, fd, held);
         }
         for tgid in joined {
             self.time_faults(tgid, Tid(tgid.0));
@@ -339,17 +339,22 @@ impl Live {
         }
     }
 
-    /// Tells which descriptors are sockets now. Those `before` the process became a target may have been closed, and
+    /// Tells which descriptors are sockets and channels now. Those `before` the process became a target may have been closed, and
     /// others made, while nobody watched.
-    fn tell_sockets(&mut self, tgid: Tgid, mut before: HashMap<Fd, Socket>, mut sink: impl FnMut(Event<'_>)) {
-        for (fd, socket) in procfs::sockets(tgid) {
-            if before.remove(&fd) != Some(socket) {
-                self.set_role(tgid, fd, socket);
+    fn tell_descriptors(
+        &mut self,
+        tgid: Tgid,
+        mut before: HashMap<Fd, Held>,
+        mut sink: impl FnMut(Event<'_>),
+    ) {
+        for (fd, held) in held(tgid) {
+            if before.remove(&fd) != Some(held) {
+                self.set_role(tgid, fd, held);
             }
-            if matches!(socket, Socket::Listener { .. }) {
+            if matches!(held, Held::Socket(Socket::Listener { .. })) {
                 self.listeners.insert((tgid, fd));
             }
-            sink(Event::Notice(Notice::Socket { tgid, fd, socket }));
+            sink(Event::Notice(held.notice(tgid, fd)));
         }
         for fd in before.into_keys() {
             self.ignore(tgid, fd, now());
@@ -365,13 +370,10 @@ impl Live {
         }
     }
 
-    fn set_role(&mut self, tgid: Tgid, fd: Fd, socket: Socket) {
-        let role = match socket {
-            Socket::Listener { .. } => return,
-            Socket::Inbound { .. } => ROLE_INBOUND,
-            Socket::Outbound => ROLE_OUTBOUND,
-        };
-        if let Err(error) = self.probes.set_role(tgid, fd, role) {
+    fn set_role(&mut self, tgid: Tgid, fd: Fd, held: Held) {
+        if let Some(role) = held.role()
+            && let Err(error) = self.probes.set_role(tgid, fd, role)
+        {
             tracing::warn!(%error, ?tgid, ?fd, "cannot tell the probes of a connection: its requests are not seen");
         }
     }

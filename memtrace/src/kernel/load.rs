@@ -257,7 +257,7 @@ impl Probes {
         count
     }
 
-    /// Tells the probes what a descriptor is: a connection, in or out (a `ROLE_` constant).
+    /// Tells the probes what a descriptor is (a `ROLE_` constant).
     pub fn set_role(&mut self, tgid: Tgid, fd: Fd, role: u32) -> Result<(), LoadError> {
         let budget = u32::try_from(HEAD_MAX).unwrap_or(u32::MAX);
         let state = FdState {

@@ -8,6 +8,7 @@
 )]
 
 mod btf;
+mod descriptors;
 mod dying;
 pub mod features;
 mod kin;

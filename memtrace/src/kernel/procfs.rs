@@ -9,9 +9,10 @@ use memtrace_common::{FaultCount, Fd, Tgid, Tid};
 use procfs::{
     ProcError,
     net::{TcpState, UnixState},
-    process::{FDTarget, MMapPath, Process, Stat, StatFlags, Task},
+    process::{FDInfo, FDPermissions, FDTarget, MMapPath, Process, Stat, StatFlags, Task},
 };
 
+use super::descriptors::End;
 use crate::{event::Socket, model::maps};
 
 const ZOMBIE: char = 'Z';
@@ -189,6 +190,39 @@ pub fn sockets(tgid: Tgid) -> Vec<(Fd, Socket)> {
             _ => None,
         })
         .collect()
+}
+
+/// A process's eventfds, and its ends of pipes.
+pub fn channel_ends(tgid: Tgid) -> Vec<(Fd, End)> {
+    let Some(process) = open_living(tgid) else {
+        return Vec::new();
+    };
+    let Ok(fds) = process.fd() else { return Vec::new() };
+    fds.flatten()
+        .filter_map(|fd| Some((Fd(fd.fd), channel_end(&process, &fd)?)))
+        .collect()
+}
+
+fn channel_end(process: &Process, fd: &FDInfo) -> Option<End> {
+    /// Inode numbers of pipes and sockets are below this (`get_next_ino` in fs/inode.c), and all eventfds have one.
+    const EVENTFDS: u64 = 1 << 32;
+    match &fd.target {
+        FDTarget::Pipe(channel) => Some(End {
+            channel: *channel,
+            reads: fd.mode().contains(FDPermissions::READ),
+            writes: fd.mode().contains(FDPermissions::WRITE),
+        }),
+        FDTarget::AnonInode(name) if name.contains("eventfd") => {
+            let info = std::fs::read_to_string(format!("/proc/{}/fdinfo/{}", process.pid, fd.fd)).ok()?;
+            let id = info.lines().find_map(|line| line.strip_prefix("eventfd-id:"))?;
+            Some(End {
+                channel: EVENTFDS | id.trim().parse::<u64>().ok()?,
+                reads: true,
+                writes: true,
+            })
+        }
+        _ => None,
+    }
 }
 
 /// Whether this user may list a process's descriptors; true of one that is gone.
