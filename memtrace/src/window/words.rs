@@ -3,15 +3,15 @@
 //! Owns what is learned of each word. A lock's waiters are its wakers; a queue's waiters are woken by others. Must not
 //! know contexts. Holds the last wake-ups of the words that were used last, and forgets the rest.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use memtrace_common::Tgid;
 use rustc_hash::FxHashMap;
 
 use super::WorkerId;
 
-/// Wake-ups of a word that are remembered.
-const WAKES_MAX: usize = 32;
+/// Wake-ups of a word that are remembered: several for each of many threads that want one lock.
+const WAKES_MAX: usize = 512;
 /// Words that are remembered.
 const WORDS_MAX: usize = 4096;
 
@@ -33,11 +33,54 @@ pub(super) struct Words {
     uses: u64,
 }
 
-/// A word's last wake-ups, the newest last: the waker, and who waited.
+/// A word's last wake-ups.
 #[derive(Debug, Default)]
 struct Known {
+    /// The waker and who waited, the newest last.
     wakes: VecDeque<(WorkerId, WorkerId)>,
+    /// How often each has waked and waited in these.
+    parts: FxHashMap<WorkerId, Part>,
+    /// Workers that have done both.
+    both: usize,
     used: u64,
+}
+
+/// A worker's part in a word's last wake-ups.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Part {
+    woke: u32,
+    waited: u32,
+}
+
+impl Part {
+    fn is_both(self) -> bool {
+        self.woke > 0 && self.waited > 0
+    }
+}
+
+impl Known {
+    fn push(&mut self, waker: WorkerId, waiter: WorkerId) {
+        if self.wakes.len() >= WAKES_MAX
+            && let Some((waker, waiter)) = self.wakes.pop_front()
+        {
+            self.change(waker, |part| part.woke -= 1);
+            self.change(waiter, |part| part.waited -= 1);
+        }
+        self.wakes.push_back((waker, waiter));
+        self.change(waker, |part| part.woke += 1);
+        self.change(waiter, |part| part.waited += 1);
+    }
+
+    fn change(&mut self, worker: WorkerId, change: impl FnOnce(&mut Part)) {
+        let part = self.parts.entry(worker).or_default();
+        let before = part.is_both();
+        change(part);
+        let (after, is_over) = (part.is_both(), *part == Part::default());
+        self.both = self.both + usize::from(after) - usize::from(before);
+        if is_over {
+            self.parts.remove(&worker);
+        }
+    }
 }
 
 impl Words {
@@ -54,27 +97,22 @@ impl Words {
         self.by_use.remove(&known.used);
         known.used = self.uses;
         self.by_use.insert(self.uses, word);
-        if known.wakes.len() >= WAKES_MAX {
-            known.wakes.pop_front();
-        }
-        known.wakes.push_back((waker, waiter));
+        known.push(waker, waiter);
     }
 
     /// Those who wait there and those who wake are mostly the same.
     pub(super) fn is_lock(&self, word: Word) -> bool {
-        let Some(known) = self.known.get(&word) else {
-            return false;
-        };
-        let wakers: BTreeSet<WorkerId> = known.wakes.iter().map(|&(waker, _)| waker).collect();
-        let waiters: BTreeSet<WorkerId> = known.wakes.iter().map(|&(_, waiter)| waiter).collect();
-        2 * wakers.intersection(&waiters).count() > wakers.union(&waiters).count()
+        self.known
+            .get(&word)
+            .is_some_and(|known| 2 * known.both > known.parts.len())
     }
 
     /// This worker has waited there: it is one of those whom it wakes.
     pub(super) fn has_waited(&self, word: Word, worker: WorkerId) -> bool {
         self.known
             .get(&word)
-            .is_some_and(|known| known.wakes.iter().any(|&(_, waiter)| waiter == worker))
+            .and_then(|known| known.parts.get(&worker))
+            .is_some_and(|part| part.waited > 0)
     }
 }
 
