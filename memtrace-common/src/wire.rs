@@ -66,7 +66,7 @@ pub struct Header {
     pub maj_flt: u64,
     /// One of the `KIND_` constants.
     pub kind: u8,
-    /// [`Fault`]: `FAULT_` bits. [`Io`]: `IO_` bits. [`KIND_WAIT`]: [`WAIT_TIMED_OUT`], or zero.
+    /// [`Fault`]: `FAULT_` bits. [`Io`]: `IO_` bits. [`KIND_WAIT`]: `WAIT_` bits.
     pub flags: u8,
     /// [`Mm`], [`Unmapped`]: an `MM_` constant. [`Io`]: an `OP_` constant.
     pub op: u8,
@@ -117,6 +117,8 @@ pub const FAULT_PROTECTION: u8 = 8;
 /// The record of a wait for events comes as it **returns**, because the time that the thread would wait has run out:
 /// what the thread does next is a timer's work. One that only asked, and would not have waited, has no such record.
 pub const WAIT_TIMED_OUT: u8 = 1;
+/// The call does not wait: it only asks what has come, because its thread has more to do.
+pub const WAIT_ASKS: u8 = 2;
 
 /// A page fault's entry: an attempt, which the thread's next record confirms.
 #[repr(C)]

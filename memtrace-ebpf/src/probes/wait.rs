@@ -4,7 +4,7 @@
 
 use memtrace_common::{
     map::Family,
-    wire::{KIND_WAIT, WAIT_TIMED_OUT},
+    wire::{KIND_WAIT, WAIT_ASKS, WAIT_TIMED_OUT},
 };
 
 use super::{payload::read_user, syscall::Registers};
@@ -24,8 +24,9 @@ pub(crate) fn is_wait(call: u8) -> bool {
 
 #[inline(always)]
 pub(crate) fn begins(me: Target, call: u8, regs: Registers) {
-    thread::waits(me.tid, asks(call, regs));
-    tell(me, 0);
+    let asks = asks(call, regs);
+    thread::waits(me.tid, asks);
+    tell(me, if asks { WAIT_ASKS } else { 0 });
 }
 
 /// Nothing came in the time that there was. Without a time these calls do not return 0.

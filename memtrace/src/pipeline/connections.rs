@@ -243,7 +243,7 @@ impl Connections {
                 };
                 let new = Inbound::new(http::Connection::new(), port);
                 self.add_inbound(tgid, returned_fd(io), new, now, stages);
-                stages.contexts.waits(tid.into(), now);
+                stages.contexts.waits(tid.into(), false, now);
             }
             wire::OP_LISTEN
                 if !matches!(self.descriptors.get(tgid, fd), Some(Descriptor::Listener { .. })) =>

@@ -343,7 +343,8 @@ impl Pipeline {
                 self.stages.contexts.wait_runs_out(tid.into());
             }
             Record::Wait(_) => {
-                self.stages.contexts.waits(tid.into(), now);
+                let asks = header.flags & wire::WAIT_ASKS != 0;
+                self.stages.contexts.waits(tid.into(), asks, now);
                 self.threads.explain_first_act(tid, &mut self.stages);
             }
             Record::Wake(wake) => {

@@ -11,7 +11,7 @@ use super::{
     handoff::Writers,
     tokens::Tokens,
     words::Words,
-    worker::{Way, Worker},
+    worker::{Begun, Way, Worker},
 };
 
 /// One worker wakes another that waits at a futex word.
@@ -42,8 +42,10 @@ impl Contexts {
 
     /// A worker ends.
     pub fn leave(&mut self, id: WorkerId) {
-        if let Some(context) = self.workers.remove(&id).and_then(|worker| worker.context) {
-            self.tokens.leave(context);
+        if let Some(worker) = self.workers.remove(&id)
+            && let Some(context) = worker.context
+        {
+            self.tokens.leave(context, worker.way == Way::Woken);
         }
     }
 
@@ -96,9 +98,13 @@ impl Contexts {
             return Owner::Unproven;
         };
         let owner = Owner::Token(context, worker.label());
-        self.tokens
-            .resolved(context)
-            .map_or(owner, |whose| owner.resolved(whose))
+        match self.tokens.resolved(context) {
+            None => owner,
+            Some(Whose::Request(id)) if worker.way == Way::Woken && !self.tokens.is_open(id) => {
+                Owner::Nobody(Reason::BackgroundThread)
+            }
+            Some(whose) => owner.resolved(whose),
+        }
     }
 
     /// A fault waits until this token is resolved.
@@ -145,6 +151,9 @@ impl Contexts {
         let token = self.tokens.fresh(now, None, Reason::Idle);
         self.turn_to_read(id, token);
         self.tokens.claim(token, Whose::Request(request));
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.begun.add(request);
+        }
     }
 
     /// Rule 1, of a request that was there before the run.
@@ -157,10 +166,19 @@ impl Contexts {
     /// Rule 2: a worker writes a part of an answer. What it has done since it last turned was for that. Of requests
     /// that were read at once, the `next` one's turn has come; else nobody knows what it does now.
     pub fn answers(&mut self, id: WorkerId, whose: Whose, next: Option<RequestId>, now: Nanos) {
-        if let Some(worker) = self.workers.get(&id)
+        if let Some(worker) = self.workers.get_mut(&id)
             && let Some(context) = worker.context
         {
+            if let Whose::Request(request) = whose {
+                worker.begun.remove(request);
+                worker.due.remove(request);
+            }
             match self.tokens.claimed(context) {
+                // What it had to begin is in it, too, and was for others.
+                None if worker.due != Begun::Nothing => {
+                    self.tokens.claim(context, whose);
+                    self.tokens.is_ambiguous(context);
+                }
                 None => self.tokens.claim(context, whose),
                 Some(other) if other != whose && worker.way == Way::Read => self.tokens.is_ambiguous(context),
                 Some(_) => {}
@@ -221,11 +239,16 @@ impl Contexts {
         }
     }
 
-    /// Rule 5: a worker goes to wait for events, or for a connection. What it does when it is back may be for anybody.
-    pub fn waits(&mut self, id: WorkerId, now: Nanos) {
+    /// Rule 5: a worker goes to wait for events, or for a connection. What it does when it is back may be for anybody. One
+    /// that only `asks` what has come has more to do: if it has read one request since it last waited, for that.
+    pub fn waits(&mut self, id: WorkerId, asks: bool, now: Nanos) {
         self.turn_to_nothing(id, now, Reason::Idle);
-        if let Some(worker) = self.workers.get_mut(&id) {
-            worker.waits();
+        let Some(worker) = self.workers.get_mut(&id) else {
+            return;
+        };
+        worker.waits(asks);
+        if let (Begun::One(request), Some(context)) = (worker.due, worker.context) {
+            self.tokens.is_likely(context, request);
         }
     }
 
@@ -271,14 +294,12 @@ impl Contexts {
         })
     }
 
-    /// Rule 6: a worker that is idle, or on what it was woken for before, goes on with the waker's work. One that is
-    /// woken by another of those who wait there may have been given anybody's.
+    /// Rule 6: a worker that is idle, or on what it was woken for before, goes on with the waker's work, no longer than
+    /// until the answer: a busy pool takes one job after another, and nobody is woken. One that is woken by another of
+    /// those who wait there may have been given anybody's.
     fn inherits(&mut self, id: WorkerId, from: Option<TokenId>, now: Nanos) {
         let token = self.tokens.fresh(now, from, Reason::BackgroundThread);
-        self.turn(id, token);
-        if let Some(worker) = self.workers.get_mut(&id) {
-            worker.way = Way::Woken;
-        }
+        self.turn_by(id, token, Way::Woken);
     }
 
     /// Rule 6: a worker that was woken for something wakes one that has work of its own: that had waited for it.
@@ -391,12 +412,17 @@ impl Contexts {
     }
 
     fn turn(&mut self, id: WorkerId, token: TokenId) {
+        self.turn_by(id, token, Way::Turned);
+    }
+
+    fn turn_by(&mut self, id: WorkerId, token: TokenId, way: Way) {
         let worker = self.workers.entry(id).or_default();
-        worker.way = Way::Turned;
-        let before = worker.context.replace(token);
-        self.tokens.take_up(token);
+        let (before, before_way) = (worker.context.replace(token), worker.way);
+        worker.way = way;
+        worker.due = Begun::Nothing;
+        self.tokens.take_up(token, way == Way::Woken);
         if let Some(before) = before {
-            self.tokens.leave(before);
+            self.tokens.leave(before, before_way == Way::Woken);
         }
     }
 }

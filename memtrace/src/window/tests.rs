@@ -66,7 +66,12 @@ impl World {
 
     fn waits(&mut self, tid: u32) {
         let now = self.now();
-        self.contexts.waits(worker(tid), now);
+        self.contexts.waits(worker(tid), false, now);
+    }
+
+    fn asks_for_events(&mut self, tid: u32) {
+        let now = self.now();
+        self.contexts.waits(worker(tid), true, now);
     }
 
     fn connects(&mut self, tid: u32) -> Outbound {
@@ -323,6 +328,45 @@ fn rule_5_waiting_for_events_ends_it_and_a_wait_in_vain_is_a_timers() {
 }
 
 #[test]
+fn rule_5_a_loop_that_only_asks_has_the_request_to_begin_that_it_has_read() {
+    let mut w = World::new();
+    w.waits(1);
+    w.reads(1, A);
+    w.asks_for_events(1);
+    let begins = w.fault(1);
+    w.waits(1);
+    w.answers(1, A);
+    for id in [A, B] {
+        w.contexts.opened(id);
+    }
+    // Two to begin: nobody knows which comes first.
+    w.reads(1, A);
+    w.reads(1, B);
+    w.asks_for_events(1);
+    let of_two = w.fault(1);
+    w.answers(1, B);
+    let after = w.fault(1);
+    w.answers(1, A);
+    w.end();
+    w.assert(begins, causal(A));
+    w.assert(of_two, Owner::Nobody(Reason::Ambiguous));
+    w.assert(after, causal(A));
+}
+
+#[test]
+fn rule_5_what_a_loop_has_to_begin_is_not_for_whom_it_answers_first() {
+    let mut w = World::new();
+    w.reads(1, A);
+    w.waits(1);
+    w.reads(1, B);
+    w.asks_for_events(1);
+    let begins = w.fault(1);
+    w.answers(1, A);
+    w.end();
+    w.assert(begins, Owner::Nobody(Reason::Ambiguous));
+}
+
+#[test]
 fn rule_6_a_pool_goes_on_with_the_work_of_who_woke_it() {
     let mut w = World::new();
     for id in [A, B] {
@@ -425,7 +469,7 @@ fn rule_8_what_is_begun_after_the_answer_is_not_for_it() {
     let after = w.fault(3);
     w.end();
     w.assert(before, causal(A));
-    w.assert(still, causal(A));
+    w.assert(still, Owner::Nobody(Reason::BackgroundThread));
     w.assert(after, IDLE);
 }
 
@@ -434,12 +478,12 @@ fn a_request_is_held_while_somebody_may_work_for_it() {
     let mut w = World::new();
     w.reads(1, A);
     w.wakes(1, 2, 8);
-    w.answers(1, A);
-    assert!(w.contexts.is_held(A), "the pool is at it");
+    w.answers(3, A);
+    assert!(w.contexts.is_held(A), "who read it is still at it");
     assert!(w.let_go.is_empty());
-    w.wakes(3, 2, 24);
+    w.waits(1);
     let _ = w.now();
-    assert!(w.let_go.contains(&A));
+    assert_eq!(w.let_go, [A], "a pool's thread does not hold it");
     assert!(!w.contexts.is_held(A));
 }
 
@@ -497,10 +541,10 @@ fn windows_without_end_are_bounded() {
 fn tokens_without_end_are_bounded_and_the_oldest_is_given_up() {
     let mut tokens = Tokens::default();
     let first = tokens.fresh(Nanos(1), None, Reason::Idle);
-    tokens.take_up(first);
+    tokens.take_up(first, false);
     for _ in 0..1 << 16 {
         let token = tokens.fresh(Nanos(1), None, Reason::Idle);
-        tokens.take_up(token);
+        tokens.take_up(token, false);
     }
     assert_eq!(
         tokens.take_effects().collect::<Vec<_>>(),
@@ -514,12 +558,12 @@ fn faults_without_end_are_bounded_and_a_claim_is_kept() {
     tokens.opened(A);
     let [claimed, unclaimed] = [(); 2].map(|()| tokens.fresh(Nanos(1), None, Reason::Idle));
     for token in [claimed, unclaimed] {
-        tokens.take_up(token);
+        tokens.take_up(token, false);
         tokens.awaits(token);
     }
     tokens.claim(claimed, Whose::Request(A));
     let last = tokens.fresh(Nanos(1), None, Reason::Idle);
-    tokens.take_up(last);
+    tokens.take_up(last, false);
     for _ in 0..1 << 18 {
         tokens.awaits(last);
     }
@@ -542,21 +586,21 @@ fn a_long_chain_and_a_circle_are_resolved() {
     for _ in 0..50_000 {
         last = tokens.fresh(Nanos(1), Some(last), Reason::Idle);
     }
-    tokens.take_up(first);
+    tokens.take_up(first, false);
     tokens.claim(first, Whose::Request(A));
-    tokens.leave(first);
+    tokens.leave(first, false);
     let effects: Vec<_> = tokens.take_effects().collect();
     assert_eq!(effects.len(), 50_001);
     assert_eq!(effects.last(), Some(&Effect::Resolved(last, Whose::Request(A))));
 
     let [one, other] = [(); 2].map(|()| tokens.fresh(Nanos(1), None, Reason::Idle));
     for token in [one, other] {
-        tokens.take_up(token);
+        tokens.take_up(token, false);
     }
     tokens.fall_back_on(one, other);
     tokens.fall_back_on(other, one);
     for token in [one, other] {
-        tokens.leave(token);
+        tokens.leave(token, false);
     }
     assert_eq!(tokens.take_effects().count(), 2);
 }
@@ -567,7 +611,7 @@ enum Step {
     Read(u32, u64),
     Write(u32, u64),
     Answer(u32, u64),
-    Wait(u32),
+    Wait(u32, bool),
     RunOut(u32),
     Connect(u32, usize),
     Ask(u32, usize),
@@ -585,7 +629,7 @@ fn step() -> impl Strategy<Value = Step> {
         (tid.clone(), id.clone()).prop_map(|(t, r)| Step::Read(t, r)),
         (tid.clone(), id.clone()).prop_map(|(t, r)| Step::Write(t, r)),
         (tid.clone(), id.clone()).prop_map(|(t, r)| Step::Answer(t, r)),
-        tid.clone().prop_map(Step::Wait),
+        (tid.clone(), any::<bool>()).prop_map(|(t, asks)| Step::Wait(t, asks)),
         tid.clone().prop_map(Step::RunOut),
         (tid.clone(), line.clone()).prop_map(|(t, l)| Step::Connect(t, l)),
         (tid.clone(), line.clone()).prop_map(|(t, l)| Step::Ask(t, l)),
@@ -615,7 +659,8 @@ proptest! {
                 Step::Read(tid, id) => w.reads(tid, RequestId(id)),
                 Step::Write(tid, id) => w.writes(tid, RequestId(id)),
                 Step::Answer(tid, id) => w.answers(tid, RequestId(id)),
-                Step::Wait(tid) => w.waits(tid),
+                Step::Wait(tid, false) => w.waits(tid),
+                Step::Wait(tid, true) => w.asks_for_events(tid),
                 Step::RunOut(tid) => w.contexts.wait_runs_out(worker(tid)),
                 Step::Connect(tid, line) => {
                     let new = w.connects(tid);

@@ -57,6 +57,8 @@ struct Token {
     resolved: Option<Whose>,
     /// Workers whose context it is.
     workers: u32,
+    /// Of these, those that were woken for it.
+    woken: u32,
     /// Connections that may bring a worker back to it.
     owned: u32,
     /// Faults that wait for it.
@@ -74,9 +76,9 @@ impl Token {
         }
     }
 
-    /// The requests that a worker on it is on.
+    /// The request that a worker on it is on. One that was woken is on it no longer than until the answer.
     fn held(&self) -> Option<RequestId> {
-        self.prospect().filter(|_| self.workers > 0)
+        self.prospect().filter(|_| self.workers > self.woken)
     }
 }
 
@@ -120,6 +122,7 @@ impl Tokens {
             is_ambiguous: false,
             resolved: None,
             workers: 0,
+            woken: 0,
             owned: 0,
             waiting: 0,
             children: Vec::new(),
@@ -209,6 +212,11 @@ impl Tokens {
         self.settle(id);
     }
 
+    /// If nobody claims a token, it is this request's.
+    pub(super) fn is_likely(&mut self, id: TokenId, request: RequestId) {
+        self.take_after(id, Whose::Request(request));
+    }
+
     /// A token turns out to cover work for another request than the one that claims it.
     pub(super) fn is_ambiguous(&mut self, id: TokenId) {
         self.change(id, |token| token.is_ambiguous = true);
@@ -219,14 +227,20 @@ impl Tokens {
         self.change(id, |token| token.otherwise = reason);
     }
 
-    /// A worker takes a token up.
-    pub(super) fn take_up(&mut self, id: TokenId) {
-        self.change(id, |token| token.workers += 1);
+    /// A worker takes a token up, perhaps because it was woken for it.
+    pub(super) fn take_up(&mut self, id: TokenId, is_woken: bool) {
+        self.change(id, |token| {
+            token.workers += 1;
+            token.woken += u32::from(is_woken);
+        });
     }
 
-    /// A worker leaves a token.
-    pub(super) fn leave(&mut self, id: TokenId) {
-        self.change(id, |token| token.workers = token.workers.saturating_sub(1));
+    /// A worker leaves a token, for which it was woken or not.
+    pub(super) fn leave(&mut self, id: TokenId, is_woken: bool) {
+        self.change(id, |token| {
+            token.workers = token.workers.saturating_sub(1);
+            token.woken = token.woken.saturating_sub(is_woken.into());
+        });
         self.settle(id);
     }
 
@@ -389,13 +403,16 @@ impl Tokens {
     fn outcome(&self, id: TokenId) -> Option<Whose> {
         let token = self.by_id.get(&id).filter(|t| t.resolved.is_none())?;
         let can_be_claimed = token.owned > 0 && token.claim.is_none();
-        let is_final = token.workers == 0
-            && match token.fallback {
-                _ if token.claim.is_some() => true,
-                Fallback::Token(_) => false,
-                Fallback::Request(request) => !can_be_claimed || !self.is_open(request),
-                Fallback::Nobody => !can_be_claimed,
-            };
+        let is_final = match token.fallback {
+            // What a worker that was woken does after the answer is not for it any more.
+            Fallback::Request(request) if token.claim.is_none() && token.workers == token.woken => {
+                !self.is_open(request) || (token.workers == 0 && !can_be_claimed)
+            }
+            _ if token.workers > 0 => false,
+            _ if token.claim.is_some() => true,
+            Fallback::Token(_) => false,
+            Fallback::Nobody | Fallback::Request(_) => !can_be_claimed,
+        };
         is_final.then(|| self.as_it_stands(token))
     }
 

@@ -31,6 +31,31 @@ pub(super) enum Way {
     Woken,
 }
 
+/// Requests that were read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Begun {
+    #[default]
+    Nothing,
+    One(RequestId),
+    Several,
+}
+
+impl Begun {
+    pub(super) fn add(&mut self, id: RequestId) {
+        *self = match *self {
+            Self::Nothing => Self::One(id),
+            Self::One(other) if other == id => Self::One(id),
+            Self::One(_) | Self::Several => Self::Several,
+        };
+    }
+
+    pub(super) fn remove(&mut self, id: RequestId) {
+        if *self == Self::One(id) {
+            *self = Self::Nothing;
+        }
+    }
+}
+
 /// A worker.
 #[derive(Debug, Default)]
 pub(super) struct Worker {
@@ -40,6 +65,10 @@ pub(super) struct Worker {
     pub(super) read: Option<TokenId>,
     /// How it came to its context.
     pub(super) way: Way,
+    /// The requests that it has read since it last waited.
+    pub(super) begun: Begun,
+    /// Of its context: the requests that it had read before and had not begun to work on, perhaps.
+    pub(super) due: Begun,
     /// It was there when tracing began.
     was_there: bool,
     /// Windows that it opened itself, innermost last. They come before the context.
@@ -99,9 +128,12 @@ impl Worker {
         }
     }
 
-    /// It waits for events, or for a connection.
-    pub(super) fn waits(&mut self) {
+    /// It waits for events, or for a connection. One that only `asks` has work that is due: an event loop whose handlers
+    /// run in its next turn.
+    pub(super) fn waits(&mut self, asks: bool) {
         self.has_waited = true;
         self.read = None;
+        let begun = std::mem::take(&mut self.begun);
+        self.due = if asks { begun } else { Begun::Nothing };
     }
 }
