@@ -3,6 +3,8 @@
 //! Owns the workers and what they work on. Must not know how an event is told, nor descriptors: it is told that a
 //! worker read a request, wrote to a connection that its process opened, woke another.
 
+use std::collections::VecDeque;
+
 use memtrace_common::Nanos;
 use rustc_hash::FxHashMap;
 
@@ -11,7 +13,7 @@ use super::{
     handoff::Writers,
     tokens::Tokens,
     words::Words,
-    worker::{Begun, Way, Worker},
+    worker::{Way, Worker},
 };
 
 /// One worker wakes another that waits at a futex word.
@@ -152,7 +154,7 @@ impl Contexts {
         self.turn_to_read(id, token);
         self.tokens.claim(token, Whose::Request(request));
         if let Some(worker) = self.workers.get_mut(&id) {
-            worker.begun.add(request);
+            worker.begins(request);
         }
     }
 
@@ -166,20 +168,19 @@ impl Contexts {
     /// Rule 2: a worker writes a part of an answer. What it has done since it last turned was for that. Of requests
     /// that were read at once, the `next` one's turn has come; else nobody knows what it does now.
     pub fn answers(&mut self, id: WorkerId, whose: Whose, next: Option<RequestId>, now: Nanos) {
+        let mut due = VecDeque::new();
         if let Some(worker) = self.workers.get_mut(&id)
             && let Some(context) = worker.context
         {
-            if let Whose::Request(request) = whose {
-                worker.begun.remove(request);
-                worker.due.remove(request);
-            }
+            let request = match whose {
+                Whose::Request(request) => Some(request),
+                Whose::Nobody(_) => None,
+            };
+            let is_all = worker.answers(request);
+            due = std::mem::take(&mut worker.due);
             match self.tokens.claimed(context) {
-                // What it had to begin is in it, too, and was for others.
-                None if worker.due != Begun::Nothing => {
-                    self.tokens.claim(context, whose);
-                    self.tokens.is_ambiguous(context);
-                }
-                None => self.tokens.claim(context, whose),
+                None if is_all => self.tokens.claim(context, whose),
+                None => self.tokens.claim(context, Whose::Nobody(Reason::Ambiguous)),
                 Some(other) if other != whose && worker.way == Way::Read => self.tokens.is_ambiguous(context),
                 Some(_) => {}
             }
@@ -187,6 +188,9 @@ impl Contexts {
         match next {
             Some(next) => self.reads_request(id, next, now),
             None => self.turn_to_nothing(id, now, Reason::Idle),
+        }
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.due = due;
         }
     }
 
@@ -240,15 +244,11 @@ impl Contexts {
     }
 
     /// Rule 5: a worker goes to wait for events, or for a connection. What it does when it is back may be for anybody. One
-    /// that only `asks` what has come has more to do: if it has read one request since it last waited, for that.
+    /// that only `asks` what has come has more to do: it begins with the requests that it has read since it last waited.
     pub fn waits(&mut self, id: WorkerId, asks: bool, now: Nanos) {
         self.turn_to_nothing(id, now, Reason::Idle);
-        let Some(worker) = self.workers.get_mut(&id) else {
-            return;
-        };
-        worker.waits(asks);
-        if let (Begun::One(request), Some(context)) = (worker.due, worker.context) {
-            self.tokens.is_likely(context, request);
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.waits(asks);
         }
     }
 
@@ -308,9 +308,13 @@ impl Contexts {
             return;
         };
         if self.tokens.claimed(done).is_none() {
-            match self.tokens.claimed(waits_for_it) {
-                Some(whose) => self.tokens.claim(done, whose),
-                None => self.tokens.fall_back_on(done, waits_for_it),
+            match (self.tokens.claimed(waits_for_it), self.tokens.prospect(done)) {
+                // It has done more than it was woken for, or who waits is not who it was done for.
+                (Some(whose), Some(other)) if whose != Whose::Request(other) => {
+                    self.tokens.claim(done, Whose::Nobody(Reason::Ambiguous));
+                }
+                (Some(whose), _) => self.tokens.claim(done, whose),
+                (None, _) => self.tokens.fall_back_on(done, waits_for_it),
             }
         }
         self.has_done_what_it_was_woken_for(id, now);
@@ -419,7 +423,7 @@ impl Contexts {
         let worker = self.workers.entry(id).or_default();
         let (before, before_way) = (worker.context.replace(token), worker.way);
         worker.way = way;
-        worker.due = Begun::Nothing;
+        worker.due.clear();
         self.tokens.take_up(token, way == Way::Woken);
         if let Some(before) = before {
             self.tokens.leave(before, before_way == Way::Woken);

@@ -328,18 +328,23 @@ fn rule_5_waiting_for_events_ends_it_and_a_wait_in_vain_is_a_timers() {
 }
 
 #[test]
-fn rule_5_a_loop_that_only_asks_has_the_request_to_begin_that_it_has_read() {
+fn rule_5_a_loop_that_only_asks_begins_with_the_requests_that_it_has_read_in_order() {
     let mut w = World::new();
-    w.waits(1);
     w.reads(1, A);
+    w.reads(1, B);
     w.asks_for_events(1);
-    let begins = w.fault(1);
-    w.waits(1);
+    let first = w.fault(1);
     w.answers(1, A);
-    for id in [A, B] {
-        w.contexts.opened(id);
-    }
-    // Two to begin: nobody knows which comes first.
+    let second = w.fault(1);
+    w.answers(1, B);
+    w.end();
+    w.assert(first, causal(A));
+    w.assert(second, causal(B));
+}
+
+#[test]
+fn rule_5_who_answers_out_of_order_has_begun_with_others() {
+    let mut w = World::new();
     w.reads(1, A);
     w.reads(1, B);
     w.asks_for_events(1);
@@ -348,7 +353,6 @@ fn rule_5_a_loop_that_only_asks_has_the_request_to_begin_that_it_has_read() {
     let after = w.fault(1);
     w.answers(1, A);
     w.end();
-    w.assert(begins, causal(A));
     w.assert(of_two, Owner::Nobody(Reason::Ambiguous));
     w.assert(after, causal(A));
 }
@@ -395,6 +399,19 @@ fn rule_6_a_completion_tells_for_whom_the_work_was() {
     w.wakes(2, 1, 16);
     w.end();
     w.assert(fault, causal(A));
+}
+
+#[test]
+fn rule_6_a_completion_for_another_is_ambiguous() {
+    let mut w = World::new();
+    w.reads(1, A);
+    w.wakes(1, 2, 8);
+    // Nobody was woken for the next job.
+    let both = w.fault(2);
+    w.reads(3, B);
+    w.wakes(2, 3, 16);
+    w.end();
+    w.assert(both, Owner::Nobody(Reason::Ambiguous));
 }
 
 #[test]

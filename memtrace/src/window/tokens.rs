@@ -212,11 +212,6 @@ impl Tokens {
         self.settle(id);
     }
 
-    /// If nobody claims a token, it is this request's.
-    pub(super) fn is_likely(&mut self, id: TokenId, request: RequestId) {
-        self.take_after(id, Whose::Request(request));
-    }
-
     /// A token turns out to cover work for another request than the one that claims it.
     pub(super) fn is_ambiguous(&mut self, id: TokenId) {
         self.change(id, |token| token.is_ambiguous = true);
@@ -268,8 +263,15 @@ impl Tokens {
     }
 
     /// The request that it is, or will be if nobody else claims it.
-    pub(super) fn prospect(&self, id: TokenId) -> Option<RequestId> {
-        self.by_id.get(&id)?.prospect()
+    pub(super) fn prospect(&self, mut id: TokenId) -> Option<RequestId> {
+        for _ in 0..STEPS_MAX {
+            let token = self.by_id.get(&id)?;
+            match (token.claim, token.fallback) {
+                (None, Fallback::Token(parent)) if token.resolved.is_none() => id = parent,
+                _ => return token.prospect(),
+            }
+        }
+        None
     }
 
     /// Whether nothing is known of whom it is for: nobody claims it, and it falls back on nothing.

@@ -2,6 +2,8 @@
 //!
 //! Owns its context and the windows that it opened itself. Must not know what moves it from context to context.
 
+use std::collections::VecDeque;
+
 use memtrace_common::Tid;
 
 use super::{Label, Reason, RequestId, TokenId};
@@ -18,6 +20,8 @@ impl From<Tid> for WorkerId {
 
 /// Windows that are open one inside the other, at most: any further one takes the place of the innermost.
 const WINDOWS_MAX: usize = 64;
+/// Requests that are remembered as read since the last wait.
+const BEGUN_MAX: usize = 64;
 
 /// How a worker came to its context.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,31 +35,6 @@ pub(super) enum Way {
     Woken,
 }
 
-/// Requests that were read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Begun {
-    #[default]
-    Nothing,
-    One(RequestId),
-    Several,
-}
-
-impl Begun {
-    pub(super) fn add(&mut self, id: RequestId) {
-        *self = match *self {
-            Self::Nothing => Self::One(id),
-            Self::One(other) if other == id => Self::One(id),
-            Self::One(_) | Self::Several => Self::Several,
-        };
-    }
-
-    pub(super) fn remove(&mut self, id: RequestId) {
-        if *self == Self::One(id) {
-            *self = Self::Nothing;
-        }
-    }
-}
-
 /// A worker.
 #[derive(Debug, Default)]
 pub(super) struct Worker {
@@ -65,10 +44,10 @@ pub(super) struct Worker {
     pub(super) read: Option<TokenId>,
     /// How it came to its context.
     pub(super) way: Way,
-    /// The requests that it has read since it last waited.
-    pub(super) begun: Begun,
-    /// Of its context: the requests that it had read before and had not begun to work on, perhaps.
-    pub(super) due: Begun,
+    /// Requests that it has read since it last waited, and not answered.
+    pub(super) begun: Vec<RequestId>,
+    /// Of its context: requests that it had read before, and that it works on first, in this order.
+    pub(super) due: VecDeque<RequestId>,
     /// It was there when tracing began.
     was_there: bool,
     /// Windows that it opened itself, innermost last. They come before the context.
@@ -134,6 +113,26 @@ impl Worker {
         self.has_waited = true;
         self.read = None;
         let begun = std::mem::take(&mut self.begun);
-        self.due = if asks { begun } else { Begun::Nothing };
+        self.due = if asks { begun.into() } else { VecDeque::new() };
+    }
+
+    /// It has read a request.
+    pub(super) fn begins(&mut self, request: RequestId) {
+        if self.begun.len() < BEGUN_MAX && !self.begun.contains(&request) {
+            self.begun.push(request);
+        }
+    }
+
+    /// It answers this. Returns whether that is all that it has done since it turned, and not also work that was due.
+    pub(super) fn answers(&mut self, request: Option<RequestId>) -> bool {
+        self.begun.retain(|&begun| Some(begun) != request);
+        let is_next = self.due.front().copied() == request;
+        match self.due.pop_front() {
+            Some(_) if !is_next => {
+                self.due.clear();
+                false
+            }
+            _ => true,
+        }
     }
 }
