@@ -18,6 +18,7 @@ use serde::Deserialize;
 use crate::{command, workspace};
 
 mod attribution;
+mod cost;
 mod markers;
 mod replay;
 mod served;
@@ -27,9 +28,14 @@ use served::Served;
 /// System calls of one turn.
 const CALLS: u32 = 1_000_000;
 
+/// The report is one document.
+const JSON: &[&str] = &["--format", "json"];
+
 /// A part that can be measured without the others.
 #[derive(Subcommand)]
 pub(crate) enum Only {
+    /// Where the cost of tracing a small request goes.
+    Cost(Turns),
     /// How many slices a second become a Perfetto trace.
     Perfetto,
     /// How long a recording is, and how fast it is read.
@@ -85,6 +91,7 @@ pub(crate) fn run(only: Option<Only>, turns: &Turns) -> Result<()> {
                 turns.faults.unwrap_or(5_000_000),
             )
         }
+        Some(Only::Cost(turns)) => cost::run(&build()?.0, turns.rounds),
         Some(Only::Perfetto) => perfetto(),
         Some(Only::Attribution(asked)) => attribution::run(&asked),
     }
@@ -130,16 +137,16 @@ fn tracing(memtrace: &Path, workload: &Path, rounds: u32, faults: u64) -> Result
         println!("round {round} of {rounds}");
         storms[0].add(storm(workload, faults, |_| Ok(None))?);
         storms[1].add(storm(workload, faults, |pid| {
-            memtrace_on(memtrace, pid, &[]).map(Some)
+            memtrace_on(memtrace, pid, JSON).map(Some)
         })?);
         storms[2].add(storm(workload, faults, |pid| {
-            memtrace_on(memtrace, pid, &["--fault-time"]).map(Some)
+            memtrace_on(memtrace, pid, &["--format", "json", "--fault-time"]).map(Some)
         })?);
         let mut neighbour = Command::new("sleep")
             .arg("1000")
             .spawn()
             .context("cannot run `sleep`")?;
-        let mut watcher = memtrace_on(memtrace, neighbour.id(), &[])?;
+        let mut watcher = memtrace_on(memtrace, neighbour.id(), JSON)?;
         storms[3].add(storm(workload, faults, |_| Ok(None))?);
         calls[1].add(system_calls());
         watcher.stop()?;
@@ -151,7 +158,7 @@ fn tracing(memtrace: &Path, workload: &Path, rounds: u32, faults: u64) -> Result
         }
         writes[0].add(markers::plain()?);
         writes[1].add(markers::marked()?);
-        let mut watcher = memtrace_on(memtrace, std::process::id(), &[])?;
+        let mut watcher = memtrace_on(memtrace, std::process::id(), JSON)?;
         writes[2].add(markers::plain()?);
         writes[3].add(markers::marked()?);
         watcher.stop()?;
@@ -212,7 +219,7 @@ fn storm(workload: &Path, faults: u64, watch: impl FnOnce(u32) -> Result<Option<
 fn memtrace_on(memtrace: &Path, pid: u32, options: &[&str]) -> Result<Watcher> {
     watch(
         Command::new(memtrace)
-            .args(["--pid", &pid.to_string(), "--format", "json"])
+            .args(["--pid", &pid.to_string()])
             .args(options),
     )
 }

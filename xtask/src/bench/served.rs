@@ -1,6 +1,6 @@
 //! Requests a second of servers that do next to nothing, asked by `wrk`: what tracing costs a request.
 //!
-//! Owns the servers, and the end of them. Leaves out what is not installed.
+//! Owns the servers, the end of them, and how they are asked. Leaves out what is not installed.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::{Way, memtrace_on, table, ways};
+use super::{JSON, Way, memtrace_on, table, ways};
 
 /// Of one turn.
 const SECONDS: &str = "2s";
@@ -21,12 +21,22 @@ const NODE: &str = "const s = require('http').createServer((_, r) => r.end('ok')
 /// The servers that there are.
 pub(super) struct Served(Vec<Server>);
 
-/// Killed on drop.
 struct Server {
     name: &'static str,
-    url: String,
-    process: Child,
+    running: Running,
     ways: [Way; 2],
+}
+
+/// A server, killed on drop.
+pub(super) struct Running {
+    pub(super) process: Child,
+    pub(super) url: String,
+}
+
+/// What `wrk` says.
+pub(super) struct Asked {
+    pub(super) requests: f64,
+    pub(super) a_second: f64,
 }
 
 impl Served {
@@ -34,24 +44,23 @@ impl Served {
         if which::which("wrk").is_err() {
             return Ok(Self(Vec::new()));
         }
-        let mut servers = vec![Server::start(
+        let mut workload = Command::new(workload);
+        let mut servers = vec![Server::new(
             "GET /none of the workload server",
-            Command::new(workload).args(["--mode", "loop"]),
-            "/none",
-        )?];
+            Running::start(workload.args(["--mode", "loop"]), "/none")?,
+        )];
         if which::which("node").is_ok() {
-            let mut node = Command::new("node");
-            servers.push(Server::start("a handler in Node", node.args(["-e", NODE]), "/")?);
+            servers.push(Server::new("a handler in Node", node()?));
         }
         Ok(Self(servers))
     }
 
     /// Asks each, untraced and traced.
     pub(super) fn turn(&mut self, memtrace: &Path) -> Result<()> {
-        for server in &mut self.0 {
-            server.ways[0].add(wrk(&server.url)?);
-            let mut watcher = memtrace_on(memtrace, server.process.id(), &[])?;
-            server.ways[1].add(wrk(&server.url)?);
+        for Server { running, ways, .. } in &mut self.0 {
+            ways[0].add(ask(running)?.a_second);
+            let mut watcher = memtrace_on(memtrace, running.process.id(), JSON)?;
+            ways[1].add(ask(running)?.a_second);
             watcher.stop()?;
         }
         Ok(())
@@ -66,23 +75,37 @@ impl Served {
 }
 
 impl Server {
-    fn start(name: &'static str, command: &mut Command, path: &str) -> Result<Self> {
-        let mut server = Self {
+    fn new(name: &'static str, running: Running) -> Self {
+        Self {
             name,
-            url: String::new(),
+            running,
+            ways: ways(["untraced", "traced by memtrace"]),
+        }
+    }
+}
+
+/// A handler in Node that does nothing.
+pub(super) fn node() -> Result<Running> {
+    Running::start(Command::new("node").args(["-e", NODE]), "/")
+}
+
+impl Running {
+    fn start(command: &mut Command, path: &str) -> Result<Self> {
+        let mut server = Self {
             process: command
                 .stdout(Stdio::piped())
                 .spawn()
-                .with_context(|| format!("cannot run {name}"))?,
-            ways: ways(["untraced", "traced by memtrace"]),
+                .with_context(|| format!("cannot run {}", command.get_program().display()))?,
+            url: String::new(),
         };
-        let port = port(&mut server.process).with_context(|| format!("{name} does not listen"))?;
+        let port = port(&mut server.process)
+            .with_context(|| format!("{} does not listen", command.get_program().display()))?;
         server.url = format!("http://127.0.0.1:{port}{path}");
         Ok(server)
     }
 }
 
-impl Drop for Server {
+impl Drop for Running {
     fn drop(&mut self) {
         // One that has ended already is as good.
         let _ = self.process.kill();
@@ -102,13 +125,20 @@ pub(super) fn port(server: &mut Child) -> Result<u16> {
         .with_context(|| format!("it said no port: {line:?}"))
 }
 
-fn wrk(url: &str) -> Result<f64> {
+/// Asks it for a turn's time.
+pub(super) fn ask(Running { url, .. }: &Running) -> Result<Asked> {
     let run = Command::new("wrk")
-        .args(["-t1", "-c8", "-d", SECONDS, url])
+        .args(["-t1", "-c16", "-d", SECONDS, url])
         .output()
         .context("cannot run wrk")?;
     let said = String::from_utf8_lossy(&run.stdout);
-    said.lines()
-        .find_map(|line| line.trim().strip_prefix("Requests/sec:")?.trim().parse().ok())
-        .with_context(|| format!("wrk said no figure: {said}"))
+    let figure = |found: fn(&str) -> Option<&str>| {
+        said.lines()
+            .find_map(|line| found(line.trim())?.trim().parse().ok())
+            .with_context(|| format!("wrk said no figure: {said}"))
+    };
+    Ok(Asked {
+        requests: figure(|line| Some(line.split_once(" requests in ")?.0))?,
+        a_second: figure(|line| line.strip_prefix("Requests/sec:"))?,
+    })
 }
