@@ -14,6 +14,9 @@ const GAP: &str = "  ";
 /// The text column gets at least so much, at the cost of others.
 const TEXT_LEAST: usize = 24;
 
+/// As long as most lines are.
+const LINE_USUAL: usize = 160;
+
 /// A column.
 #[derive(Debug)]
 pub(crate) struct Column {
@@ -42,14 +45,20 @@ pub(crate) enum Kind {
 #[derive(Debug, Default)]
 pub(crate) struct Cell {
     text: String,
+    /// How many columns that takes.
+    columns: usize,
+    /// How wide its column is on this line, where not as on others.
+    room: Option<usize>,
     style: Style,
 }
 
 impl Cell {
     pub(crate) fn new(text: impl Into<String>) -> Self {
+        let text = text.into();
         Self {
-            text: text.into(),
-            style: Style::new(),
+            columns: columns(&text),
+            text,
+            ..Self::default()
         }
     }
 
@@ -59,7 +68,7 @@ impl Cell {
     }
 
     pub(crate) fn columns(&self) -> usize {
-        columns(&self.text)
+        self.columns
     }
 }
 
@@ -141,44 +150,75 @@ impl Columns {
     }
 
     /// A line of one cell for each column, in their order, without its end.
-    pub(crate) fn line(&self, cells: Vec<Cell>) -> String {
-        let mut shown: Vec<_> = self
-            .all
-            .iter()
-            .zip(cells)
-            .filter(|(column, _)| column.shown)
-            .collect();
-        let others = shown.iter().filter(|(column, _)| !column.text);
-        let fixed: usize = others
-            .map(|(column, cell)| column.wide.max(cell.columns()) + GAP.len())
-            .sum();
-        // A figure that is wider than its column takes from the text beside it.
-        let left = self.width.map(|width| width.saturating_sub(fixed));
-        let (mut plain, mut styled) = (String::new(), String::new());
-        for (column, cell) in &mut shown {
-            let mut wide = column.wide;
-            if let (true, Some(left)) = (column.text, left) {
-                wide = wide.min(left);
-                cell.text = shortened(&cell.text, wide).into_owned();
-            }
-            let room = wide.saturating_sub(cell.columns());
-            let (before, after) = if column.right { (room, 0) } else { (0, room) };
-            let gap = if plain.is_empty() { "" } else { GAP };
-            for (line, style) in [(&mut plain, Style::new()), (&mut styled, cell.style)] {
-                // Writing to a String cannot fail. A plain style writes nothing.
-                let _ = write!(
-                    line,
-                    "{gap}{:before$}{style}{}{style:#}{:after$}",
-                    "", cell.text, ""
-                );
-            }
+    pub(crate) fn line(&self, mut cells: Vec<Cell>) -> String {
+        if let Some(width) = self.width {
+            self.fit(width, &mut cells);
         }
+        let mut line = self.laid_out(&cells, false);
         match self.width {
             // Not even the columns that are needed fit.
-            Some(width) if columns(plain.trim_end()) > width => {
-                shortened(plain.trim_end(), width).into_owned()
+            Some(width) if columns(line.trim_end()) > width => {
+                return shortened(line.trim_end(), width).into_owned();
             }
-            _ => if self.colour { styled } else { plain }.trim_end().to_owned(),
+            _ if self.colour => line = self.laid_out(&cells, true),
+            _ => {}
         }
+        line.truncate(line.trim_end().len());
+        line
+    }
+
+    /// Cuts the text. A figure that is wider than its column takes from it.
+    fn fit(&self, width: usize, cells: &mut [Cell]) {
+        let shown = || self.all.iter().enumerate().filter(|(_, column)| column.shown);
+        let others = shown().filter(|(_, column)| !column.text);
+        let fixed: usize = others
+            .map(|(at, column)| column.wide.max(cells.get(at).map_or(0, Cell::columns)) + GAP.len())
+            .sum();
+        let left = width.saturating_sub(fixed);
+        for (at, column) in shown().filter(|(_, column)| column.text) {
+            if let Some(cell) = cells.get_mut(at) {
+                *cell = Cell {
+                    style: cell.style,
+                    ..Cell::new(shortened(&cell.text, column.wide.min(left)))
+                };
+                cell.room = Some(column.wide.min(left));
+            }
+        }
+    }
+
+    /// Requests end by the ten thousands a second: no formatter is asked for what is plain.
+    fn laid_out(&self, cells: &[Cell], colour: bool) -> String {
+        let mut line = String::with_capacity(LINE_USUAL);
+        let mut is_first = true;
+        for (column, cell) in std::iter::zip(&self.all, cells).filter(|(column, _)| column.shown) {
+            if !is_first {
+                line.push_str(GAP);
+            }
+            let room = cell.room.unwrap_or(column.wide).saturating_sub(cell.columns);
+            is_first &= room == 0 && cell.text.is_empty();
+            if column.right {
+                blanks(room, &mut line);
+            }
+            if colour {
+                let style = cell.style;
+                // Writing to a String cannot fail. A plain style writes nothing.
+                let _ = write!(line, "{style}{}{style:#}", cell.text);
+            } else {
+                line.push_str(&cell.text);
+            }
+            if !column.right {
+                blanks(room, &mut line);
+            }
+        }
+        line
+    }
+}
+
+fn blanks(mut count: usize, line: &mut String) {
+    const BLANKS: &str = "                                                                ";
+    while count > 0 {
+        let now = count.min(BLANKS.len());
+        line.push_str(&BLANKS[..now]);
+        count -= now;
     }
 }

@@ -5,7 +5,13 @@
 
 /// `1234567` as `1,234,567`.
 pub(crate) fn count(n: impl Into<u128>) -> String {
-    let digits = n.into().to_string();
+    let n = n.into();
+    // Arithmetic in 128 bits takes its time.
+    let digits = match u64::try_from(n) {
+        Ok(n @ ..1_000) => return n.to_string(),
+        Ok(n) => n.to_string(),
+        Err(_) => n.to_string(),
+    };
     let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
         if index > 0 && (digits.len() - index).is_multiple_of(3) {
@@ -63,8 +69,7 @@ pub(crate) fn bytes(size: u64) -> String {
 
 /// `value` in the first unit in which it stays below `limit`: a decimal below 100, whole from there on.
 fn scaled(value: u64, units: &[(u64, &str)], limit: u128) -> String {
-    let value = u128::from(value);
-    let rounded = |size: u64, per: u128| (value * per * 2 + u128::from(size)) / (u128::from(size) * 2);
+    let rounded = |size: u64, per: u64| rounded_quotient(value, per, size);
     let last = units.len() - 1;
     for (index, &(size, name)) in units.iter().enumerate() {
         let (whole, tenths) = (rounded(size, 1), rounded(size, 10));
@@ -81,16 +86,27 @@ fn scaled(value: u64, units: &[(u64, &str)], limit: u128) -> String {
     value.to_string()
 }
 
+/// `value * per / whole`, to the nearest. As it nearly always fits, it is calculated in 64 bits.
+fn rounded_quotient(value: u64, per: u64, whole: u64) -> u128 {
+    let twice = |value: u64, times: u64| value.checked_mul(times)?.checked_mul(2);
+    if let (Some(times), Some(double)) = (twice(value, per), whole.checked_mul(2))
+        && let Some(sum) = times.checked_add(whole)
+    {
+        return u128::from(sum / double);
+    }
+    let (value, per, whole) = (u128::from(value), u128::from(per), u128::from(whole));
+    (value * per * 2 + whole) / (whole * 2)
+}
+
 /// What share `part` is of `whole`, in per cent: `0%` and `100%` only where it is none and all, `-` of nothing.
 pub(crate) fn share(part: u64, whole: u64) -> String {
     if whole == 0 {
         return "-".to_owned();
     }
-    let rounded = (u128::from(part) * 200 + u128::from(whole)) / (u128::from(whole) * 2);
-    match rounded {
+    match rounded_quotient(part, 100, whole) {
         0 if part > 0 => "<1%".to_owned(),
         100 if part < whole => ">99%".to_owned(),
-        _ => format!("{rounded}%"),
+        rounded => format!("{rounded}%"),
     }
 }
 

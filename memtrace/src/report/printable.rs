@@ -30,7 +30,7 @@ fn is_mark(c: char) -> bool {
 
 /// `text` with every character that [`is_unsafe`] written out, as Rust does: `\n`, `\u{1b}`.
 pub(super) fn escaped(text: &str) -> Cow<'_, str> {
-    if !text.contains(is_unsafe) {
+    if is_plain(text) || !text.contains(is_unsafe) {
         return Cow::Borrowed(text);
     }
     let mut safe = String::with_capacity(text.len() + 8);
@@ -44,8 +44,16 @@ pub(super) fn escaped(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
+/// Nearly all texts are: each byte is a character, and takes a column.
+fn is_plain(text: &str) -> bool {
+    text.bytes().all(|b| matches!(b, b' '..=b'~'))
+}
+
 /// The columns that `text` takes.
 pub(super) fn columns(text: &str) -> usize {
+    if is_plain(text) {
+        return text.len();
+    }
     text.chars().map(char_columns).sum()
 }
 

@@ -3,6 +3,7 @@
 //! Owns the columns and what is pointed out. Must not know a terminal: width, colour and the time of day are
 //! given. Whatever a client sent is escaped before it gets here into a cell.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use anstyle::{AnsiColor, Style};
@@ -79,9 +80,15 @@ pub struct WallClock {
 }
 
 impl WallClock {
-    /// The time of day at `monotonic_ns`, `HH:MM:SS`; dashes where it is outside of what a calendar holds.
-    fn time_of_day(&self, monotonic_ns: u64) -> String {
-        match Timestamp::from_nanosecond(self.offset_ns.saturating_add(i128::from(monotonic_ns))) {
+    /// The second of `CLOCK_REALTIME` that `monotonic_ns` is in.
+    fn second(&self, monotonic_ns: u64) -> i128 {
+        let time = self.offset_ns.saturating_add(i128::from(monotonic_ns));
+        time.div_euclid(1_000_000_000)
+    }
+
+    /// The time of day in this second, `HH:MM:SS`; dashes where it is outside of what a calendar holds.
+    fn time_of_day(&self, second: i128) -> String {
+        match Timestamp::from_nanosecond(second.saturating_mul(1_000_000_000)) {
             Ok(time) => time.to_zoned(self.zone.clone()).strftime("%H:%M:%S").to_string(),
             Err(_) => "--:--:--".to_owned(),
         }
@@ -103,6 +110,8 @@ struct Live {
     columns: Columns,
     /// Faults are timed.
     timed: bool,
+    /// The last line's second and its time of day: many requests begin in one.
+    second: Option<(i128, String)>,
 }
 
 impl Table {
@@ -257,14 +266,28 @@ impl Live {
         Self {
             columns: Columns::new(columns, options.width, options.colour),
             timed,
+            second: None,
         }
     }
 
-    fn line(&self, options: &TableOptions, request: &Request) -> String {
+    /// When it began.
+    fn time_of_day(&mut self, wall: &WallClock, request: &Request) -> String {
+        let second = wall.second(request.start_ns);
+        match &mut self.second {
+            Some((last, text)) if *last == second => text.clone(),
+            last => {
+                let text = wall.time_of_day(second);
+                *last = Some((second, text.clone()));
+                text
+            }
+        }
+    }
+
+    fn line(&mut self, options: &TableOptions, request: &Request) -> String {
         let faults = &request.faults;
         let failed = request.complete && request.status.is_some_and(|status| status >= 500);
         let mut cells = vec![
-            Cell::new(options.wall.time_of_day(request.start_ns)).styled(true, FAINT),
+            Cell::new(self.time_of_day(&options.wall, request)).styled(true, FAINT),
             Cell::new(named(&request.method, &request.path)),
             Cell::new(status(request))
                 .styled(!request.complete, DOUBT)
@@ -338,14 +361,23 @@ fn mostly(faults: &Faults) -> String {
 
 /// `METHOD PATH`, with `?` for what was never seen, and paths in one line under another.
 pub(crate) fn named(method: &str, path: &str) -> String {
-    let or_unseen = |text: &str| {
+    fn or_unseen(text: &str) -> Cow<'_, str> {
         if text.is_empty() {
-            "?".to_owned()
+            "?".into()
         } else {
-            escaped(text).into_owned()
+            escaped(text)
         }
-    };
-    format!("{:<4} {}", or_unseen(method), or_unseen(path))
+    }
+    let (method, path) = (or_unseen(method), or_unseen(path));
+    let mut named = String::with_capacity(method.len() + path.len() + 5);
+    named.push_str(&method);
+    // The formatter would take a while for this.
+    for _ in method.chars().count()..4 {
+        named.push(' ');
+    }
+    named.push(' ');
+    named.push_str(&path);
+    named
 }
 
 /// `200`, `200?` of an answer that was not seen to its end, `-` where there was none.
