@@ -3,7 +3,10 @@
 //! Owns a head's bytes while they come in (never more than [`HEAD_MAX`]), and what they say. Must not know of
 //! exchanges, or of what comes before and behind a head.
 
+use std::borrow::Cow;
+
 use httparse::{EMPTY_HEADER, Header, ParserConfig, Status};
+use memchr::{memchr, memrchr};
 use memtrace_common::wire::HEAD_MAX;
 
 use super::{
@@ -16,6 +19,8 @@ use super::{
 
 /// The most headers that are looked at.
 const HEADERS_MAX: usize = 128;
+/// How many bytes of a response, from its first, decide whether it is one.
+const STATUS_END: usize = 12;
 /// What every response begins with, up to the minor version.
 const VERSION: &[u8] = b"HTTP/1.";
 
@@ -88,30 +93,56 @@ impl Gather {
     ///
     /// Empty lines before the head are skipped (RFC 9112 section 2.2).
     pub(super) fn push(&mut self, bytes: &[u8]) -> (usize, Fill) {
-        for (i, &b) in bytes.iter().enumerate() {
-            if self.bytes.is_empty() && matches!(b, b'\r' | b'\n') {
-                continue;
+        let skipped = if self.bytes.is_empty() {
+            bytes.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count()
+        } else {
+            0
+        };
+        let mut rest = bytes.get(skipped..).unwrap_or_default();
+        self.bytes
+            .reserve_exact(rest.len().min(HEAD_MAX - self.bytes.len()));
+        while !rest.is_empty() {
+            let room = HEAD_MAX - self.bytes.len();
+            if room == 0 {
+                return (bytes.len() - rest.len(), Fill::Full);
             }
-            if self.bytes.len() == HEAD_MAX {
-                return (i, Fill::Full);
-            }
+            // The first line is judged byte by byte, of others only the ends matter.
+            let taken = if self.is_first_judged() {
+                let within = rest.get(..room).unwrap_or(rest);
+                memchr(b'\n', within).map_or(within.len(), |at| at + 1)
+            } else {
+                1
+            };
+            let (part, behind) = rest.split_at_checked(taken).unwrap_or((rest, &[]));
+            rest = behind;
             let at = self.bytes.len();
-            self.bytes.push(b);
-            let plausible = match &mut self.first {
-                FirstLine::Request(line) => line.step(b),
-                FirstLine::Status => is_status_line(at, b),
+            self.bytes.extend_from_slice(part);
+            let plausible = match (&mut self.first, part) {
+                (FirstLine::Request(line), &[b]) => line.step(b),
+                (FirstLine::Status, &[b]) => is_status_line(at, b),
+                _ => true,
             };
             if !plausible {
-                return (i + 1, Fill::Foreign);
+                return (bytes.len() - rest.len(), Fill::Foreign);
             }
-            self.line = match (self.line, b) {
-                (Line::Empty | Line::EmptyCr, b'\n') => return (i + 1, Fill::Whole),
-                (_, b'\n') => Line::Empty,
-                (Line::Empty, b'\r') => Line::EmptyCr,
+            self.line = match (self.line, part) {
+                (Line::Empty, b"\n" | b"\r\n") | (Line::EmptyCr, b"\n") => {
+                    return (bytes.len() - rest.len(), Fill::Whole);
+                }
+                (_, [.., b'\n']) => Line::Empty,
+                (Line::Empty, b"\r") => Line::EmptyCr,
                 _ => Line::Begun,
             };
         }
         (bytes.len(), Fill::More)
+    }
+
+    /// Whether what comes next cannot make it something else.
+    fn is_first_judged(&self) -> bool {
+        match &self.first {
+            FirstLine::Request(line) => line.is_over(),
+            FirstLine::Status => self.bytes.len() >= STATUS_END,
+        }
     }
 
     /// [`Gather::push`]; what was taken goes to `blanked` too.
@@ -169,16 +200,11 @@ impl Gather {
             return head;
         }
         // The line was checked byte by byte; what is left are the headers, as far as their lines are whole.
-        let mut lines: Vec<u8> = self
-            .bytes
-            .split_inclusive(|&b| b == b'\n')
-            .skip(1)
-            .filter(|l| l.ends_with(b"\n"))
-            .flatten()
-            .copied()
-            .collect();
+        let begin = memchr(b'\n', &self.bytes).map_or(0, |at| at + 1);
+        let end = memrchr(b'\n', &self.bytes).map_or(0, |at| at + 1);
+        let mut lines = Cow::Borrowed(self.bytes.get(begin..end).unwrap_or_default());
         if !whole {
-            lines.extend_from_slice(b"\r\n");
+            lines.to_mut().extend_from_slice(b"\r\n");
         }
         let mut headers = [EMPTY_HEADER; HEADERS_MAX];
         // Not lenient: a header that the server may have understood otherwise must not be passed over in silence.

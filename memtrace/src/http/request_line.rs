@@ -95,6 +95,11 @@ impl RequestLine {
         self.at != At::Foreign
     }
 
+    /// It was seen to its end.
+    pub(super) fn is_over(&self) -> bool {
+        self.at == At::Done
+    }
+
     pub(super) fn verdict(&self, line: &[u8]) -> Verdict {
         match self.at {
             At::Foreign => Verdict::Foreign,
