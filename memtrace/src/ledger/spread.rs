@@ -4,7 +4,6 @@
 //! nor how a route is shown.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 
 use crate::ledger::entry::{Request, Route, RouteFaults, RouteFrames, Spread};
 
@@ -187,7 +186,10 @@ impl<T: Figure> Tally<T> {
 /// one more, nine [`Tally`]s.
 #[derive(Debug)]
 pub struct Routes {
-    by_name: BTreeMap<(String, String), RouteTally>,
+    /// By route, and then by method.
+    by_name: BTreeMap<String, BTreeMap<String, RouteTally>>,
+    /// How many that are.
+    known: usize,
     other: RouteTally,
     max: usize,
 }
@@ -222,6 +224,7 @@ impl Routes {
     fn with_max(max: usize) -> Self {
         Self {
             by_name: BTreeMap::new(),
+            known: 0,
             other: RouteTally::default(),
             max,
         }
@@ -229,16 +232,24 @@ impl Routes {
 
     /// Adds a request that ended, whole or not: its faults are in the books either way.
     pub fn push(&mut self, request: &Request) {
-        let room = self.by_name.len() < self.max;
-        let tally = match self
-            .by_name
-            .entry((request.route.clone(), request.method.clone()))
-        {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(new) if room => new.insert(RouteTally::default()),
-            Entry::Vacant(_) => &mut self.other,
-        };
-        tally.push(request);
+        self.tally(&request.route, &request.method).push(request);
+    }
+
+    /// Nearly all requests are of a route that is known: no name is copied for them.
+    fn tally(&mut self, route: &str, method: &str) -> &mut RouteTally {
+        let is_known = |methods: &BTreeMap<String, RouteTally>| methods.contains_key(method);
+        if !self.by_name.get(route).is_some_and(is_known) {
+            if self.known == self.max {
+                return &mut self.other;
+            }
+            self.known += 1;
+            let methods = self.by_name.entry(route.to_owned()).or_default();
+            methods.insert(method.to_owned(), RouteTally::default());
+        }
+        let known = self.by_name.get_mut(route);
+        known
+            .and_then(|methods| methods.get_mut(method))
+            .unwrap_or(&mut self.other)
     }
 
     /// Requests that were folded into [`OTHER_ROUTE`].
@@ -269,7 +280,10 @@ impl Routes {
         let mut routes: Vec<Route> = self
             .by_name
             .into_iter()
-            .map(|((route, method), tally)| tally.finish(route, method))
+            .flat_map(|(route, methods)| {
+                let named = move |(method, tally): (String, RouteTally)| tally.finish(route.clone(), method);
+                methods.into_iter().map(named)
+            })
             .collect();
         if self.other.requests > 0 {
             routes.push(self.other.finish(OTHER_ROUTE.to_owned(), OTHER_METHOD.to_owned()));
