@@ -3,11 +3,11 @@
 //! Owns the sentences. Each rests on the request's own entry or on the run's books; one whose figure is zero or not
 //! known is left out. Must not know how wide a screen is: a line is a paragraph.
 
-use std::{cmp::Reverse, collections::BTreeMap, fmt::Write as _};
+use std::{cmp::Reverse, fmt::Write as _};
 
 use super::{BUTTON, api};
 use crate::{
-    ledger::entry::{Faults, Request, Space, Summary},
+    ledger::entry::{ByName, Faults, Request, Space, Summary},
     report::figure::{bytes, count, counted, duration, share},
 };
 
@@ -196,12 +196,12 @@ fn speed(faults: &Faults) -> Option<String> {
 }
 
 /// The parts of a whole, the most first, as `word`s have them.
-fn parts(sums: &BTreeMap<&'static str, u64>, word: impl Fn(&str) -> &'static str) -> Option<String> {
-    let mut sums: Vec<_> = sums.iter().filter(|(_, n)| **n > 0).collect();
-    sums.sort_by_key(|(name, n)| (Reverse(**n), **name));
+fn parts(sums: ByName, word: impl Fn(&str) -> &'static str) -> Option<String> {
+    let mut sums: Vec<_> = sums.iter().filter(|(_, n)| *n > 0).collect();
+    sums.sort_by_key(|&(name, n)| (Reverse(n), name));
     let parts: Vec<String> = sums
         .into_iter()
-        .map(|(name, &n)| format!("{} {} ({name})", count(n), word(name)))
+        .map(|(name, n)| format!("{} {} ({name})", count(n), word(name)))
         .collect();
     match parts.as_slice() {
         [] => None,
@@ -211,7 +211,7 @@ fn parts(sums: &BTreeMap<&'static str, u64>, word: impl Fn(&str) -> &'static str
 }
 
 fn causes(faults: &Faults) -> Option<String> {
-    let parts = parts(faults.cause.as_ref()?, |cause| match cause {
+    let parts = parts(faults.cause?, |cause| match cause {
         "zero_fill" => "for new memory, which the kernel filled with zeros",
         "zero_page_read" => "for new memory that was read before it was written",
         "cow" => "for a copy of a page that was shared until it was written",
@@ -225,7 +225,7 @@ fn causes(faults: &Faults) -> Option<String> {
 }
 
 fn regions(faults: &Faults) -> Option<String> {
-    let parts = parts(faults.region.as_ref()?, |region| match region {
+    let parts = parts(faults.region?, |region| match region {
         "heap" => "in the heap that brk(2) grows",
         "anon" => "in memory that the app or its C library mapped",
         "stack" => "on a thread's stack",

@@ -33,7 +33,7 @@ impl Sums {
         ] {
             let Some(more) = more else { continue };
             let sums = sums.get_or_insert_default();
-            for (&name, &faults) in more {
+            for (name, faults) in more.iter() {
                 add(sums.entry(name).or_default(), faults);
             }
         }

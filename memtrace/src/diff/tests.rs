@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::{
-    ledger::entry::FileFaults,
+    ledger::{causes_of, entry::FileFaults, regions_of},
     report::{sample, table::WallClock},
 };
 
@@ -60,8 +60,8 @@ fn written(format: Format, width: Option<usize>, before: &Side, after: &Side) ->
 /// A request whose faults are all zero fill in anonymous memory, but for those in a file.
 fn touching(path: &str, anon: u64, file: u64) -> Request {
     let mut request = sample::request(1, "GET", path, anon + file);
-    request.faults.cause = Some([("file_map", file), ("zero_fill", anon)].into());
-    request.faults.region = Some([("anon", anon), ("file", file)].into());
+    request.faults.cause = Some(causes_of(&[("file_map", file), ("zero_fill", anon)]));
+    request.faults.region = Some(regions_of(&[("anon", anon), ("file", file)]));
     request.faults.files = Some(vec![FileFaults {
         path: "/usr/lib/libc.so.6".to_owned(),
         faults: file,

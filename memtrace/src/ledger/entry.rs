@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// One HTTP request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -60,9 +60,9 @@ pub struct Faults {
     /// Taken inside a system call.
     pub kernel_mode: u64,
     /// By what the kernel had to do.
-    pub cause: Option<BTreeMap<&'static str, u64>>,
+    pub cause: Option<ByName>,
     /// By what the address belongs to.
-    pub region: Option<BTreeMap<&'static str, u64>>,
+    pub region: Option<ByName>,
     /// By mapped file.
     pub files: Option<Vec<FileFaults>>,
     /// How they were found to be this request's.
@@ -73,6 +73,35 @@ pub struct Faults {
     pub open_requests_max: u64,
     /// Time inside the faults, nanoseconds.
     pub time_ns: Option<u64>,
+}
+
+/// Sums by name, in the names' order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ByName {
+    names: &'static [&'static str; KINDS],
+    sums: [u64; KINDS],
+}
+
+/// How many causes there are, and how many regions.
+pub const KINDS: usize = 8;
+
+impl ByName {
+    /// Of names in their order.
+    pub fn new(names: &'static [&'static str; KINDS], sums: [u64; KINDS]) -> Self {
+        debug_assert!(names.is_sorted(), "{names:?}");
+        Self { names, sums }
+    }
+
+    /// Each name with its sum.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&'static str, u64)> {
+        std::iter::zip(self.names.iter().copied(), self.sums)
+    }
+}
+
+impl Serialize for ByName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.iter())
+    }
 }
 
 /// Faults in one mapped file.

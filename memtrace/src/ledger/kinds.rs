@@ -2,9 +2,9 @@
 //!
 //! Owns these sums, for a request and for the run. Must not know how a cause or a region is found.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::LazyLock};
 
-use super::entry::FileFaults;
+use super::entry::{ByName, FileFaults, KINDS};
 use crate::model::{
     cause::{Access, Cause},
     counting::Outcome,
@@ -17,6 +17,47 @@ const FILES_MAX: usize = 64;
 const OTHER_FILES: &str = "(other files)";
 /// Stands for a file whose path could not be found out.
 const UNKNOWN_FILE: &str = "(unknown)";
+
+/// Names in their order, and which number each has.
+struct Sorted {
+    names: [&'static str; KINDS],
+    order: [usize; KINDS],
+}
+
+impl Sorted {
+    fn of(names: [&'static str; KINDS]) -> Self {
+        let mut order = [0, 1, 2, 3, 4, 5, 6, 7];
+        order.sort_unstable_by_key(|&at| names[at]);
+        Self {
+            names: order.map(|at| names[at]),
+            order,
+        }
+    }
+}
+
+static CAUSES: LazyLock<Sorted> = LazyLock::new(|| Sorted::of(Cause::ALL.map(Cause::name)));
+static REGIONS: LazyLock<Sorted> = LazyLock::new(|| Sorted::of(Region::ALL.map(Region::name)));
+
+/// Sums of causes, and of regions, the others being none.
+#[cfg(test)]
+pub(crate) fn causes_of(sums: &[(&str, u64)]) -> ByName {
+    some_of(&CAUSES, sums)
+}
+
+#[cfg(test)]
+pub(crate) fn regions_of(sums: &[(&str, u64)]) -> ByName {
+    some_of(&REGIONS, sums)
+}
+
+#[cfg(test)]
+fn some_of(all: &'static Sorted, sums: &[(&str, u64)]) -> ByName {
+    let sum = |wanted| {
+        sums.iter()
+            .find(|(name, _)| *name == wanted)
+            .map_or(0, |&(_, n)| n)
+    };
+    ByName::new(&all.names, all.names.map(sum))
+}
 
 /// What a fault falls in, as of the moment when it is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,22 +153,19 @@ impl Kinds {
         }
     }
 
-    pub(super) fn causes(&self) -> BTreeMap<&'static str, u64> {
-        Cause::ALL
-            .iter()
-            .map(|&cause| (cause.name(), self.causes[cause as usize]))
-            .collect()
+    pub(super) fn causes(&self) -> ByName {
+        ByName::new(&CAUSES.names, CAUSES.order.map(|at| self.causes[at]))
     }
 
-    pub(super) fn regions(&self) -> BTreeMap<&'static str, u64> {
-        Region::ALL
-            .iter()
-            .map(|&region| (region.name(), self.regions[region as usize]))
-            .collect()
+    pub(super) fn regions(&self) -> ByName {
+        ByName::new(&REGIONS.names, REGIONS.order.map(|at| self.regions[at]))
     }
 
     /// The most first.
     pub(super) fn files(&self, names: &Files) -> Vec<FileFaults> {
+        if self.files.is_empty() && self.other_files == 0 {
+            return Vec::new();
+        }
         // Different numbers can have the same name for people.
         let mut by_path: BTreeMap<String, u64> = BTreeMap::new();
         for &(file, faults) in &self.files {
@@ -172,11 +210,10 @@ mod tests {
         for outcome in [Outcome::Minor, Outcome::Minor, Outcome::Major, Outcome::Failed] {
             kinds.add(place, outcome);
         }
-        let causes = kinds.causes();
-        assert_eq!((causes["zero_fill"], causes["swap_in"]), (2, 1));
-        assert_eq!(kinds.regions()["anon"], 3);
+        let nonzero = |sums: ByName| sums.iter().filter(|(_, n)| *n > 0).collect::<Vec<_>>();
+        assert_eq!(nonzero(kinds.causes()), [("swap_in", 1), ("zero_fill", 2)]);
+        assert_eq!(nonzero(kinds.regions()), [("anon", 3)]);
         assert_eq!(kinds.totals(), (3, 3));
-        assert_eq!((causes.len(), kinds.regions().len()), (8, 8));
     }
 
     #[test]

@@ -42,6 +42,8 @@ use crate::{
 };
 pub use attempt::{Attempt, Taken};
 pub use kinds::Place;
+#[cfg(test)]
+pub(crate) use kinds::{causes_of, regions_of};
 pub use memory::{Resident, Work};
 
 /// How long a request that has ended waits for what may still turn out to be its, in the run's own time, unless that is
@@ -437,7 +439,8 @@ impl Ledger {
 
     /// All completed faults that were seen, by cause and by region.
     pub fn kinds(&self) -> (BTreeMap<&'static str, u64>, BTreeMap<&'static str, u64>) {
-        (self.kinds.causes(), self.kinds.regions())
+        let [causes, regions] = [self.kinds.causes(), self.kinds.regions()].map(|sums| sums.iter().collect());
+        (causes, regions)
     }
 
     /// The run is over: what is open ends here, unfinished.

@@ -8,6 +8,7 @@ use crate::ledger::entry::{
     Attribution, Books, Faults, FileFaults, Frames, Lost, Request, Rss, Space, Summary, Target,
 };
 use crate::ledger::route::Routing;
+use crate::ledger::{causes_of, regions_of};
 use crate::model::{cause::Cause, vma::Region};
 
 /// A whole request with `faults` minor faults in user mode, 2 ms long, begun at 1 s.
@@ -45,7 +46,6 @@ pub(crate) fn request(id: u64, method: &str, path: &str, faults: u64) -> Request
 
 /// One `POST /saju` with all fields known, those of later features too.
 pub(crate) fn full(id: u64) -> Request {
-    let named = |names: &[(&'static str, u64)]| Some(names.iter().copied().collect());
     Request {
         status: Some(201),
         trace_id: Some("0af7651916cd43dd8448eb211c80319c".to_owned()),
@@ -56,7 +56,7 @@ pub(crate) fn full(id: u64) -> Request {
             major: 2,
             user_mode: 4,
             kernel_mode: 56,
-            cause: named(&[
+            cause: Some(causes_of(&[
                 ("zero_fill", 58),
                 ("zero_page_read", 0),
                 ("cow", 2),
@@ -65,8 +65,8 @@ pub(crate) fn full(id: u64) -> Request {
                 ("swap_in", 0),
                 ("write_protect", 0),
                 ("other", 0),
-            ]),
-            region: named(&[
+            ])),
+            region: Some(regions_of(&[
                 ("heap", 2),
                 ("anon", 57),
                 ("stack", 0),
@@ -75,7 +75,7 @@ pub(crate) fn full(id: u64) -> Request {
                 ("shmem", 0),
                 ("vdso", 0),
                 ("unmapped", 0),
-            ]),
+            ])),
             files: Some(vec![FileFaults {
                 path: "/usr/lib/libc.so.6".to_owned(),
                 faults: 1,

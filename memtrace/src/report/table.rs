@@ -4,7 +4,6 @@
 //! given. Whatever a client sent is escaped before it gets here into a cell.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
@@ -14,7 +13,7 @@ use super::books;
 use super::columns::{Cell, Column, Columns, Kind};
 use super::figure::{bytes_changed, count, duration, share};
 use super::printable::escaped;
-use crate::ledger::entry::{Faults, Request, Route, Summary};
+use crate::ledger::entry::{ByName, Faults, Request, Route, Summary};
 
 /// Narrower terminals than this are served as if they were this wide.
 pub const WIDTH_LEAST: usize = 20;
@@ -346,11 +345,11 @@ fn route_cells(route: &Route, rss: bool, causal: bool) -> Vec<Cell> {
 
 /// The cause and the region of the most faults: `zero fill, anon`.
 fn mostly(faults: &Faults) -> String {
-    let most = |sums: &Option<BTreeMap<&'static str, u64>>| {
+    let most = |sums: &Option<ByName>| {
         // Of equals the first by name.
-        let sums = sums.iter().flatten().rev();
-        sums.max_by_key(|(_, n)| **n)
-            .filter(|(_, n)| **n > 0)
+        let sums = sums.as_ref()?.iter().rev();
+        sums.max_by_key(|(_, n)| *n)
+            .filter(|(_, n)| *n > 0)
             .map(|(name, _)| name.replace('_', " "))
     };
     match (most(&faults.cause), most(&faults.region)) {

@@ -6,7 +6,11 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    ledger::entry::{Attribution, Books, FileFaults, Frames, Lost, Rss},
+    ledger::{
+        causes_of,
+        entry::{Attribution, Books, FileFaults, Frames, Lost, Rss},
+        regions_of,
+    },
     report::sample,
 };
 
@@ -28,8 +32,8 @@ fn typical() -> Request {
         ..request.faults
     };
     request.space.mprotect_calls = 1_769;
-    request.faults.cause = Some([("zero_fill", 1_920), ("file_map", 2), ("cow", 0)].into());
-    request.faults.region = Some([("anon", 1_800), ("heap", 120), ("file", 2), ("jit", 0)].into());
+    request.faults.cause = Some(causes_of(&[("zero_fill", 1_920), ("file_map", 2)]));
+    request.faults.region = Some(regions_of(&[("anon", 1_800), ("heap", 120), ("file", 2)]));
     request.faults.files = Some(vec![FileFaults {
         path: "/usr/lib/libc.so.6".to_owned(),
         faults: 2,

@@ -100,8 +100,8 @@ proptest! {
             prop_assert_eq!(f.total, f.minor + f.major);
             prop_assert_eq!(f.total, f.user_mode + f.kernel_mode);
             prop_assert_eq!(Some(f.total - f.attribution.direct), f.attribution.causal);
-            prop_assert_eq!(Some(f.total), f.cause.as_ref().map(|c| c.values().sum()));
-            prop_assert_eq!(Some(f.total), f.region.as_ref().map(|r| r.values().sum()));
+            prop_assert_eq!(Some(f.total), f.cause.map(|c| c.iter().map(|(_, n)| n).sum()));
+            prop_assert_eq!(Some(f.total), f.region.map(|r| r.iter().map(|(_, n)| n).sum()));
             prop_assert!(f.total <= f.in_window, "{:?}", f);
             prop_assert!(f.open_requests_max >= 1);
         }

@@ -3,6 +3,7 @@
 use memtrace_common::wire::Unmapped;
 
 use super::*;
+use crate::ledger::entry::ByName;
 
 const ANON: u64 = 0x22;
 const FILE: u64 = 2;
@@ -46,16 +47,14 @@ impl Kernel {
     }
 }
 
-fn nonzero(sums: Option<&std::collections::BTreeMap<&'static str, u64>>) -> Vec<(&'static str, u64)> {
-    let sums = sums.unwrap().iter();
-    sums.filter(|(_, n)| **n > 0)
-        .map(|(name, n)| (*name, *n))
-        .collect()
+fn nonzero(sums: Option<ByName>) -> Vec<(&'static str, u64)> {
+    let sums = sums.unwrap();
+    sums.iter().filter(|(_, n)| *n > 0).collect()
 }
 
 fn assert_kinds(request: &Request, causes: &[(&'static str, u64)], regions: &[(&'static str, u64)]) {
-    assert_eq!(nonzero(request.faults.cause.as_ref()), causes);
-    assert_eq!(nonzero(request.faults.region.as_ref()), regions);
+    assert_eq!(nonzero(request.faults.cause), causes);
+    assert_eq!(nonzero(request.faults.region), regions);
 }
 
 #[test]
