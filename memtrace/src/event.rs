@@ -106,12 +106,10 @@ pub enum Notice {
         tgid: Tgid,
         /// The descriptor.
         fd: Fd,
-        /// Which channel: the same for all descriptors of one.
-        channel: u64,
-        /// Something can be read from it.
-        reads: bool,
-        /// Something can be written to it.
-        writes: bool,
+        /// The way out of which it is read: a number that is the same for the descriptors by which it is written to.
+        reads: Option<u64>,
+        /// The way into which it is written.
+        writes: Option<u64>,
     },
     /// A process has been gone for a while, and no record has said so.
     Gone {

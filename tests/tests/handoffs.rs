@@ -138,8 +138,8 @@ struct Told {
     /// The ends that a call made: read, written, and whether that turns.
     made: Vec<(i32, i64, i64)>,
     moves: BTreeMap<(i32, u8), u32>,
-    /// Those that were there: descriptor, channel, reads, writes.
-    found: Vec<(i32, u64, bool, bool)>,
+    /// Those that were there: descriptor, the way out, the way in.
+    found: BTreeMap<i32, (Option<u64>, Option<u64>)>,
 }
 
 impl Told {
@@ -157,12 +157,11 @@ impl Told {
                 }
             }
             &Event::Notice(Notice::Channel {
-                fd,
-                channel,
-                reads,
-                writes,
-                ..
-            }) => self.found.push((fd.0, channel, reads, writes)),
+                fd, reads, writes, ..
+            }) => {
+                let before = self.found.insert(fd.0, (reads, writes));
+                assert_eq!(before, None, "{fd:?} is told twice");
+            }
             _ => {}
         }
     }
@@ -184,7 +183,7 @@ fn each_read_and_write_of_a_channel_is_told_once() {
     births.sort_unstable();
     assert_eq!(told.made, births);
     assert_eq!(told.moves, made.moves());
-    assert_eq!(told.found, []);
+    assert_eq!(told.found, BTreeMap::new());
 }
 
 #[test]
@@ -201,23 +200,19 @@ fn channels_that_were_there_are_found() {
     assert_eq!(told.moves, moves);
     // Neither its standard input nor its output, which are pipes to this test.
     let [reads, writes] = made.pipe;
-    let mut ends = vec![
-        (made.eventfd, true, true),
-        (reads, true, false),
-        (writes, false, true),
-        (made.copy, false, true),
-    ];
-    ends.sort_unstable();
-    let mut found: Vec<_> = told.found.iter().map(|&(fd, _, r, w)| (fd, r, w)).collect();
-    found.sort_unstable();
-    assert_eq!(found, ends);
-    let channel = |fd| {
-        let found = told.found.iter().find(|&&(found, ..)| found == fd);
-        found.expect("it is there").1
+    let way = |fd| {
+        let found = told.found.get(&fd).expect("it is there");
+        found.0.or(found.1)
     };
-    let pipe = channel(reads);
-    assert_eq!([channel(writes), channel(made.copy)], [pipe; 2]);
-    assert_ne!(channel(made.eventfd), pipe);
+    let (eventfd, pipe) = (way(made.eventfd), way(reads));
+    assert_ne!(eventfd, pipe);
+    let ends = [
+        (made.eventfd, (eventfd, eventfd)),
+        (reads, (pipe, None)),
+        (writes, (None, pipe)),
+        (made.copy, (None, pipe)),
+    ];
+    assert_eq!(told.found, BTreeMap::from(ends));
 }
 
 /// The time that each of these calls would wait is somewhere else, and `select` writes to where it is.

@@ -3,7 +3,7 @@
 //! Owns which channels count: those that the process has both ends of. A pipe to somebody else hands no work around
 //! here. Must not know why anybody asks.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 
 use memtrace_common::{
     Fd, Tgid,
@@ -13,15 +13,13 @@ use memtrace_common::{
 use super::procfs;
 use crate::event::{Notice, Socket};
 
-/// An end of a channel, or both.
+/// An end of a channel, or both. A number is the same for what goes in and for what comes out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct End {
-    /// Which channel: the same for both ends, and for copies.
-    pub channel: u64,
-    /// Something can be read from it.
-    pub reads: bool,
-    /// Something can be written to it.
-    pub writes: bool,
+    /// The way out of which it is read.
+    pub reads: Option<u64>,
+    /// The way into which it is written.
+    pub writes: Option<u64>,
 }
 
 /// What a descriptor is.
@@ -45,14 +43,9 @@ impl Held {
     pub(super) fn notice(self, tgid: Tgid, fd: Fd) -> Notice {
         match self {
             Self::Socket(socket) => Notice::Socket { tgid, fd, socket },
-            Self::Channel(End {
-                channel,
-                reads,
-                writes,
-            }) => Notice::Channel {
+            Self::Channel(End { reads, writes }) => Notice::Channel {
                 tgid,
                 fd,
-                channel,
                 reads,
                 writes,
             },
@@ -72,13 +65,14 @@ pub(super) fn held(tgid: Tgid) -> Vec<(Fd, Held)> {
 
 /// Leaves out those whose other end is elsewhere.
 fn whole(mut ends: Vec<(Fd, End)>) -> Vec<(Fd, End)> {
-    let mut known: HashMap<u64, (bool, bool)> = HashMap::new();
-    for (_, end) in &ends {
-        let (reads, writes) = known.entry(end.channel).or_default();
-        *reads |= end.reads;
-        *writes |= end.writes;
-    }
-    ends.retain(|(_, end)| known.get(&end.channel) == Some(&(true, true)));
+    let ways = |side: fn(&End) -> Option<u64>| -> HashSet<u64> {
+        ends.iter().filter_map(|(_, end)| side(end)).collect()
+    };
+    let (read, written) = (ways(|end| end.reads), ways(|end| end.writes));
+    ends.retain(|(_, end)| {
+        end.reads.is_some_and(|way| written.contains(&way))
+            || end.writes.is_some_and(|way| read.contains(&way))
+    });
     ends
 }
 
@@ -88,11 +82,10 @@ mod tests {
 
     #[test]
     fn a_channel_counts_where_both_its_ends_are() {
-        let end = |fd, channel, reads, writes| {
+        let end = |fd, way, reads: bool, writes: bool| {
             let end = End {
-                channel,
-                reads,
-                writes,
+                reads: reads.then_some(way),
+                writes: writes.then_some(way),
             };
             (Fd(fd), end)
         };

@@ -207,18 +207,17 @@ fn channel_end(process: &Process, fd: &FDInfo) -> Option<End> {
     /// Inode numbers of pipes and sockets are below this (`get_next_ino` in fs/inode.c), and all eventfds have one.
     const EVENTFDS: u64 = 1 << 32;
     match &fd.target {
-        FDTarget::Pipe(channel) => Some(End {
-            channel: *channel,
-            reads: fd.mode().contains(FDPermissions::READ),
-            writes: fd.mode().contains(FDPermissions::WRITE),
+        FDTarget::Pipe(way) => Some(End {
+            reads: fd.mode().contains(FDPermissions::READ).then_some(*way),
+            writes: fd.mode().contains(FDPermissions::WRITE).then_some(*way),
         }),
         FDTarget::AnonInode(name) if name.contains("eventfd") => {
             let info = std::fs::read_to_string(format!("/proc/{}/fdinfo/{}", process.pid, fd.fd)).ok()?;
             let id = info.lines().find_map(|line| line.strip_prefix("eventfd-id:"))?;
+            let way = Some(EVENTFDS | id.trim().parse::<u64>().ok()?);
             Some(End {
-                channel: EVENTFDS | id.trim().parse::<u64>().ok()?,
-                reads: true,
-                writes: true,
+                reads: way,
+                writes: way,
             })
         }
         _ => None,

@@ -72,13 +72,11 @@ pub(super) struct Process {
     pub(super) resident: Option<Resident>,
 }
 
-/// An end of a channel, as `/proc` has it.
+/// An end of a channel: which ways it is read and written, as `/proc` numbers them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct End {
-    /// Which channel.
-    pub(super) channel: u64,
-    pub(super) reads: bool,
-    pub(super) writes: bool,
+    pub(super) reads: Option<u64>,
+    pub(super) writes: Option<u64>,
 }
 
 /// Who and when, for what the bytes tell.
@@ -168,17 +166,23 @@ impl Connections {
 
     /// `/proc` had this end of a channel.
     pub(super) fn found_channel(&mut self, tgid: Tgid, fd: Fd, end: End, now: Nanos, stages: &mut Stages) {
-        let key = (tgid, end.channel);
-        let id = match self.found.get(&key) {
-            Some(&id) => id,
-            None => self.new_channel(),
-        };
-        self.found.insert(key, id);
         let descriptor = Descriptor::Channel {
-            reads: end.reads.then_some(id),
-            writes: end.writes.then_some(id),
+            reads: end.reads.map(|way| self.found_way(tgid, way)),
+            writes: end.writes.map(|way| self.found_way(tgid, way)),
         };
         self.set(tgid, fd, descriptor, now, stages);
+    }
+
+    /// The way that `/proc` calls this; one that was closed since is another.
+    fn found_way(&mut self, tgid: Tgid, way: u64) -> ConnectionId {
+        if let Some(&id) = self.found.get(&(tgid, way))
+            && self.channels.contains_key(&id)
+        {
+            return id;
+        }
+        let id = self.new_channel();
+        self.found.insert((tgid, way), id);
+        id
     }
 
     /// The next event comes, perhaps with payload. Of what goes through a connection, the framing tells what may be

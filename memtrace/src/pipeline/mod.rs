@@ -261,16 +261,11 @@ impl Pipeline {
             Notice::Channel {
                 tgid,
                 fd,
-                channel,
                 reads,
                 writes,
             } => {
                 let now = self.now;
-                let end = connections::End {
-                    channel,
-                    reads,
-                    writes,
-                };
+                let end = connections::End { reads, writes };
                 self.connections
                     .found_channel(tgid, fd, end, now, &mut self.stages);
             }

@@ -220,9 +220,8 @@ pub(super) const TABLES: [Layout; 32] = [
         &[
             ("tgid", Plain),
             ("fd", Signed),
-            ("channel", Delta),
-            ("reads", Plain),
-            ("writes", Plain),
+            ("reads", Delta),
+            ("writes", Delta),
         ],
     ),
     table(Table::Gone, "gone", &[("tgid", Plain), ("time_ns", Plain)]),

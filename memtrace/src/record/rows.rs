@@ -367,16 +367,14 @@ impl Rows {
             Notice::Channel {
                 tgid,
                 fd,
-                channel,
                 reads,
                 writes,
             } => {
                 self.begin(Table::Channel)
                     .put(tgid.0.into())
                     .put_signed(fd.0.into())
-                    .put(*channel)
-                    .put((*reads).into())
-                    .put((*writes).into());
+                    .put_option(*reads)
+                    .put_option(*writes);
             }
             Notice::Gone { tgid, time } => {
                 self.begin(Table::Gone).put(tgid.0.into()).put(time.0);

@@ -424,9 +424,8 @@ impl<'a> Parser<'a> {
             Table::Channel => Notice::Channel {
                 tgid: row.tgid()?,
                 fd: Fd(i32::try_from(row.take_signed()?).ok()?),
-                channel: row.take()?,
-                reads: row.take_flag()?,
-                writes: row.take_flag()?,
+                reads: row.take_option()?,
+                writes: row.take_option()?,
             },
             Table::Gone => Notice::Gone {
                 tgid: row.tgid()?,

@@ -296,7 +296,7 @@ fn notice() -> impl Strategy<Value = Notice> {
         port().prop_map(|port| Socket::Inbound { port }),
         Just(Socket::Outbound),
     ];
-    let channel = (tgid(), fd(), figure(), any::<bool>(), any::<bool>());
+    let channel = (tgid(), fd(), optional(), optional());
     let lost = [figure(), figure(), figure(), figure(), figure(), figure()];
     prop_oneof![
         time().prop_map(|time| Notice::Begin { time }),
@@ -329,10 +329,9 @@ fn notice() -> impl Strategy<Value = Notice> {
         }),
         (tgid(), time()).prop_map(|(tgid, time)| Notice::Seeded { tgid, time }),
         (tgid(), fd(), socket).prop_map(|(tgid, fd, socket)| Notice::Socket { tgid, fd, socket }),
-        channel.prop_map(|(tgid, fd, channel, reads, writes)| Notice::Channel {
+        channel.prop_map(|(tgid, fd, reads, writes)| Notice::Channel {
             tgid,
             fd,
-            channel,
             reads,
             writes
         }),
