@@ -3,7 +3,7 @@
 
 mod watched;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 use memtrace::event::{Event, Notice};
@@ -194,23 +194,24 @@ fn channels_that_were_there_are_found() {
         told.observe(event);
     });
     assert_eq!(told.made, []);
-    let mut moves = made.moves();
-    // Which sockets are a pair, /proc does not say.
-    moves.retain(|(fd, _), _| !made.pair.contains(fd));
-    assert_eq!(told.moves, moves);
+    assert_eq!(told.moves, made.moves());
     // Neither its standard input nor its output, which are pipes to this test.
     let [reads, writes] = made.pipe;
+    let [a, b] = made.pair;
     let way = |fd| {
         let found = told.found.get(&fd).expect("it is there");
         found.0.or(found.1)
     };
     let (eventfd, pipe) = (way(made.eventfd), way(reads));
-    assert_ne!(eventfd, pipe);
+    let (to_a, to_b) = (way(a), way(b));
+    assert_eq!(BTreeSet::from([eventfd, pipe, to_a, to_b]).len(), 4);
     let ends = [
         (made.eventfd, (eventfd, eventfd)),
         (reads, (pipe, None)),
         (writes, (None, pipe)),
         (made.copy, (None, pipe)),
+        (a, (to_a, to_b)),
+        (b, (to_b, to_a)),
     ];
     assert_eq!(told.found, BTreeMap::from(ends));
 }

@@ -190,8 +190,8 @@ pub fn visibility(tgid: Tgid) -> Option<Visibility> {
     let sockets = processes::sockets(tgid);
     let mut ports: Vec<u16> = sockets
         .iter()
-        .filter_map(|(_, socket)| match socket {
-            Socket::Listener { port } => *port,
+        .filter_map(|open| match open.socket {
+            Socket::Listener { port } => port,
             _ => None,
         })
         .collect();
@@ -205,7 +205,7 @@ pub fn visibility(tgid: Tgid) -> Option<Visibility> {
         ports,
         connections: sockets
             .iter()
-            .filter(|(_, s)| matches!(s, Socket::Inbound { .. }))
+            .filter(|open| matches!(open.socket, Socket::Inbound { .. }))
             .count(),
         tls,
         io_uring: processes::has_io_uring(tgid),

@@ -16,6 +16,7 @@ mod live;
 mod load;
 pub(crate) mod own;
 mod paths;
+mod peers;
 pub mod pidns;
 pub mod procfs;
 mod rss;

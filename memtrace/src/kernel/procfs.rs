@@ -175,8 +175,19 @@ pub fn has_io_uring(tgid: Tgid) -> bool {
         .any(|fd| matches!(fd.target, FDTarget::AnonInode(name) if name.contains("io_uring")))
 }
 
+/// A descriptor that is a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenSocket {
+    /// The descriptor.
+    pub fd: Fd,
+    /// The socket's own number, the same for all its descriptors.
+    pub inode: u64,
+    /// What it is for.
+    pub socket: Socket,
+}
+
 /// A process's sockets.
-pub fn sockets(tgid: Tgid) -> Vec<(Fd, Socket)> {
+pub fn sockets(tgid: Tgid) -> Vec<OpenSocket> {
     let Some(process) = open_living(tgid) else {
         return Vec::new();
     };
@@ -186,7 +197,11 @@ pub fn sockets(tgid: Tgid) -> Vec<(Fd, Socket)> {
     let Ok(fds) = process.fd() else { return Vec::new() };
     fds.flatten()
         .filter_map(|fd| match fd.target {
-            FDTarget::Socket(inode) => Some((Fd(fd.fd), sockets.classify(inode)?)),
+            FDTarget::Socket(inode) => Some(OpenSocket {
+                fd: Fd(fd.fd),
+                inode,
+                socket: sockets.classify(inode)?,
+            }),
             _ => None,
         })
         .collect()
