@@ -97,6 +97,6 @@ fn waits_for(call: SavedCall) -> Option<u64> {
 fn is_one_of(operations: u64, operation: u64) -> bool {
     /// Without `FUTEX_PRIVATE_FLAG` and `FUTEX_CLOCK_REALTIME`, there are 16 at most.
     const FLAGS: u64 = 128 | 256;
-    let operation = operation as u32 as u64 & !FLAGS;
+    let operation = u64::from(operation as u32) & !FLAGS;
     operation < 16 && operations >> operation & 1 != 0
 }
