@@ -272,7 +272,7 @@ impl Contexts {
             return;
         };
         let (context, is_woken) = (by.context, by.way == Way::Woken);
-        if self.may_inherit(waiter) {
+        if self.may_inherit(waiter, word) {
             if context.is_some() || self.is_proven(waiter) {
                 let is_one_of_them = self.words.has_waited(word, waker);
                 self.inherits(waiter, context.filter(|_| !is_one_of_them), now);
@@ -283,15 +283,18 @@ impl Contexts {
     }
 
     /// It does nothing of its own.
-    fn may_inherit(&self, id: WorkerId) -> bool {
-        self.workers.get(&id).is_some_and(|worker| match worker.context {
-            None => true,
-            Some(context) => match worker.way {
-                Way::Woken => true,
-                Way::Turned => self.tokens.is_blank(context),
-                Way::Read => false,
-            },
-        })
+    fn may_inherit(&mut self, id: WorkerId, word: Word) -> bool {
+        let tokens = &self.tokens;
+        self.workers
+            .get_mut(&id)
+            .is_some_and(|worker| match worker.context {
+                None => worker.waits_for_work(word),
+                Some(context) => match worker.way {
+                    Way::Woken => true,
+                    Way::Turned => tokens.is_blank(context),
+                    Way::Read => false,
+                },
+            })
     }
 
     /// Rule 6: a worker that is idle, or on what it was woken for before, goes on with the waker's work, no longer than

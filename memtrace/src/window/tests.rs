@@ -415,6 +415,23 @@ fn rule_6_a_completion_for_another_is_ambiguous() {
 }
 
 #[test]
+fn rule_6_who_was_there_may_wait_for_a_lock_in_the_middle_of_something() {
+    let mut w = World::new();
+    w.contexts.begin(worker(2), true);
+    w.reads(1, A);
+    w.wakes(1, 2, 8);
+    w.wakes(1, 2, 16);
+    w.wakes(1, 2, 8);
+    w.wakes(1, 2, 8);
+    assert_eq!(w.fault(2), Owner::Unproven);
+    w.wakes(1, 2, 8);
+    let of_a_pool = w.fault(2);
+    w.answers(1, A);
+    w.end();
+    w.assert(of_a_pool, causal(A));
+}
+
+#[test]
 fn rule_6_who_waits_there_too_may_have_passed_on_anybodys_work() {
     let mut w = World::new();
     w.reads(1, A);

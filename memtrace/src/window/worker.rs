@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 
 use memtrace_common::Tid;
 
-use super::{Label, Reason, RequestId, TokenId};
+use super::{Label, Reason, RequestId, TokenId, Word};
 
 /// Who works: a thread. A goroutine or a task would be another kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -20,6 +20,8 @@ impl From<Tid> for WorkerId {
 
 /// Windows that are open one inside the other, at most: any further one takes the place of the innermost.
 const WINDOWS_MAX: usize = 64;
+/// A thread that was there, and that is woken so often in a row at one word, waits there for work.
+const WAKES_OF_A_POOL: u32 = 3;
 /// Requests that are remembered as read since the last wait.
 const BEGUN_MAX: usize = 64;
 
@@ -50,6 +52,8 @@ pub(super) struct Worker {
     pub(super) due: VecDeque<RequestId>,
     /// It was there when tracing began.
     was_there: bool,
+    /// Where it was woken before it did anything telling, and how often in a row.
+    woken_at: Option<(Word, u32)>,
     /// Windows that it opened itself, innermost last. They come before the context.
     windows: Vec<RequestId>,
     /// It has waited for events since it opened the last of them.
@@ -105,6 +109,17 @@ impl Worker {
         if self.has_waited {
             self.windows.clear();
         }
+    }
+
+    /// It is woken there, and has done nothing telling. Returns whether that is where it waits for work: one that was
+    /// there when tracing began may be in the middle of something, and have waited for a lock.
+    pub(super) fn waits_for_work(&mut self, word: Word) -> bool {
+        let times = match self.woken_at {
+            Some((before, times)) if before == word => times.saturating_add(1),
+            _ => 1,
+        };
+        self.woken_at = Some((word, times));
+        !self.was_there || times >= WAKES_OF_A_POOL
     }
 
     /// It waits for events, or for a connection. One that only `asks` has work that is due: an event loop whose handlers
