@@ -189,7 +189,7 @@ fn a_table_has_a_row_a_request_then_routes_then_the_books() {
     let (head, rows) = routes.split_once('\n').unwrap_or_default();
     let columns = [
         "ROUTE", "N", "FAULTS", "p50", "p99", "max", "MINOR", "MAJOR", "KERNEL", "IN", "WINDOW", "p50",
-        "RSS", "p50", "TOOK", "p50",
+        "RSS", "p50", "TOOK", "p50", "NOT", "DIRECT",
     ];
     run.assert(words(head) == columns, "other columns of routes");
     for (method, _, route, times) in ALL {
