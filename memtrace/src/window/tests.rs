@@ -587,6 +587,20 @@ fn tokens_without_end_are_bounded_and_the_oldest_is_given_up() {
 }
 
 #[test]
+fn requests_without_end_are_bounded_however_they_end() {
+    let mut tokens = Tokens::default();
+    for id in 0..3 << 16 {
+        tokens.opened(RequestId(id));
+        if id % 2 == 0 {
+            tokens.answered(RequestId(id), Nanos(id));
+        } else {
+            tokens.withdrawn(RequestId(id));
+        }
+    }
+    assert_eq!(tokens.requests(), 1 << 16);
+}
+
+#[test]
 fn faults_without_end_are_bounded_and_a_claim_is_kept() {
     let mut tokens = Tokens::default();
     tokens.opened(A);

@@ -17,8 +17,8 @@ const UNRESOLVED_MAX: usize = 1 << 16;
 const WAITING_MAX: u64 = 1 << 18;
 /// Steps from token to token that are followed at once. What is further away is not asked.
 const STEPS_MAX: usize = 64;
-/// Requests that are answered and whose time of answer is remembered.
-const ANSWERED_MAX: usize = 1 << 16;
+/// Requests that are not open any more and whose time of answer is remembered.
+const CLOSED_MAX: usize = 1 << 16;
 
 /// A stretch of work. Numbers go up, and none is used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -104,8 +104,8 @@ pub(super) struct Tokens {
     awaited: BTreeSet<TokenId>,
     waiting: u64,
     requests: FxHashMap<RequestId, Request>,
-    /// In the order of their answers.
-    answered: VecDeque<RequestId>,
+    /// Those that are not open any more, in the order in which they closed.
+    closed: VecDeque<RequestId>,
     effects: Vec<Effect>,
 }
 
@@ -303,28 +303,37 @@ impl Tokens {
         self.requests.insert(id, Request::default());
     }
 
-    /// A request is answered, or never will be: what nobody works on falls to it now.
+    /// A request is answered, or never will be.
     pub(super) fn answered(&mut self, id: RequestId, at: Nanos) {
         let Some(request) = self.requests.get_mut(&id) else {
             return;
         };
         request.answered = Some(at);
-        let dependents = std::mem::take(&mut request.dependents);
-        self.answered.push_back(id);
-        for token in dependents {
-            self.settle(token);
-        }
-        if self.answered.len() > ANSWERED_MAX
-            && let Some(oldest) = self.answered.pop_front()
-        {
-            self.requests.remove(&oldest);
-        }
+        self.closes(id);
     }
 
     /// What had begun was no request.
     pub(super) fn withdrawn(&mut self, id: RequestId) {
         if let Some(request) = self.requests.get_mut(&id) {
             request.is_void = true;
+            self.closes(id);
+        }
+    }
+
+    /// What nobody works on, and would fall to this request, does now. Its time is remembered for a while.
+    fn closes(&mut self, id: RequestId) {
+        let Some(request) = self.requests.get_mut(&id) else {
+            return;
+        };
+        let dependents = std::mem::take(&mut request.dependents);
+        self.closed.push_back(id);
+        for token in dependents {
+            self.settle(token);
+        }
+        if self.closed.len() > CLOSED_MAX
+            && let Some(oldest) = self.closed.pop_front()
+        {
+            self.requests.remove(&oldest);
         }
     }
 
@@ -337,7 +346,12 @@ impl Tokens {
     pub(super) fn is_open(&self, id: RequestId) -> bool {
         self.requests
             .get(&id)
-            .is_some_and(|request| request.answered.is_none())
+            .is_some_and(|request| request.answered.is_none() && !request.is_void)
+    }
+
+    #[cfg(test)]
+    pub(super) fn requests(&self) -> usize {
+        self.requests.len()
     }
 
     /// What the ledger should know since this was last asked.
