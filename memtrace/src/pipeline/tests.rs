@@ -308,29 +308,8 @@ fn a_forked_child_serves_the_connection_that_its_parent_accepted() {
     k.accept(1, 5);
     k.fork(1, 200, 200, 0);
     k.io(1, wire::OP_CLOSE, 5, 0);
-    let child = |k: &mut Kernel, op, bytes: &[u8]| {
-        let mut header = k.header(200, wire::KIND_IO);
-        header.tgid = 200;
-        header.op = op;
-        header.fd = 5;
-        header.flags = wire::IO_PAYLOAD;
-        let len = u16::try_from(bytes.len()).unwrap();
-        let mut segments = Segments::default();
-        segments[0] = Segment {
-            len: len.into(),
-            head: len,
-            tail: 0,
-        };
-        let io = Io {
-            header,
-            ret: len.into(),
-            other: 0,
-        };
-        let raw = [io.as_bytes(), segments.as_bytes(), bytes].concat();
-        k.record(Record::decode(&raw).unwrap());
-    };
-    child(&mut k, wire::OP_READ, b"GET /child HTTP/1.1\r\n\r\n");
-    child(&mut k, wire::OP_WRITE, b"HTTP/1.1 204 No Content\r\n\r\n");
+    k.bytes_in(200, 200, wire::OP_READ, 5, b"GET /child HTTP/1.1\r\n\r\n");
+    k.bytes_in(200, 200, wire::OP_WRITE, 5, b"HTTP/1.1 204 No Content\r\n\r\n");
     let (requests, _) = k.finish();
     assert_eq!(
         (requests[0].pid, requests[0].path.as_str(), requests[0].complete),

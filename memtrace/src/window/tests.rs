@@ -1,9 +1,14 @@
-//! The rules, one by one, and that every fault is somebody's in the end whatever happens.
+//! The rules, one by one.
+//!
+//! - `tokens`: what is bounded, and that whatever waits is resolved
+//! - `any`: that every fault is somebody's in the end, whatever happens
 
 use memtrace_common::{Nanos, Tgid, Tid};
-use proptest::prelude::*;
 
-use super::{tokens::Tokens, *};
+use super::*;
+
+mod any;
+mod tokens;
 
 const A: RequestId = RequestId(1);
 const B: RequestId = RequestId(2);
@@ -569,181 +574,4 @@ fn windows_without_end_are_bounded() {
         w.contexts.enters_window(worker(1), RequestId(id), now);
     }
     assert_eq!(w.fault(1), direct(RequestId(99_999)));
-}
-
-#[test]
-fn tokens_without_end_are_bounded_and_the_oldest_is_given_up() {
-    let mut tokens = Tokens::default();
-    let first = tokens.fresh(Nanos(1), None, Reason::Idle);
-    tokens.take_up(first, false);
-    for _ in 0..1 << 16 {
-        let token = tokens.fresh(Nanos(1), None, Reason::Idle);
-        tokens.take_up(token, false);
-    }
-    assert_eq!(
-        tokens.take_effects().collect::<Vec<_>>(),
-        [Effect::Resolved(first, Whose::Nobody(Reason::Evicted))]
-    );
-}
-
-#[test]
-fn requests_without_end_are_bounded_however_they_end() {
-    let mut tokens = Tokens::default();
-    for id in 0..3 << 16 {
-        tokens.opened(RequestId(id));
-        if id % 2 == 0 {
-            tokens.answered(RequestId(id), Nanos(id));
-        } else {
-            tokens.withdrawn(RequestId(id));
-        }
-    }
-    assert_eq!(tokens.requests(), 1 << 16);
-}
-
-#[test]
-fn faults_without_end_are_bounded_and_a_claim_is_kept() {
-    let mut tokens = Tokens::default();
-    tokens.opened(A);
-    let [claimed, unclaimed] = [(); 2].map(|()| tokens.fresh(Nanos(1), None, Reason::Idle));
-    for token in [claimed, unclaimed] {
-        tokens.take_up(token, false);
-        tokens.awaits(token);
-    }
-    tokens.claim(claimed, Whose::Request(A));
-    let last = tokens.fresh(Nanos(1), None, Reason::Idle);
-    tokens.take_up(last, false);
-    for _ in 0..1 << 18 {
-        tokens.awaits(last);
-    }
-    assert_eq!(
-        tokens.take_effects().collect::<Vec<_>>(),
-        [
-            Effect::Resolved(claimed, Whose::Request(A)),
-            Effect::Resolved(unclaimed, Whose::Nobody(Reason::Evicted)),
-        ]
-    );
-}
-
-#[test]
-fn a_long_chain_and_a_circle_are_resolved() {
-    let mut tokens = Tokens::default();
-    tokens.opened(A);
-    let first = tokens.fresh(Nanos(1), None, Reason::Idle);
-    tokens.own(first);
-    let mut last = first;
-    for _ in 0..50_000 {
-        last = tokens.fresh(Nanos(1), Some(last), Reason::Idle);
-    }
-    tokens.take_up(first, false);
-    tokens.claim(first, Whose::Request(A));
-    tokens.leave(first, false);
-    let effects: Vec<_> = tokens.take_effects().collect();
-    assert_eq!(effects.len(), 50_001);
-    assert_eq!(effects.last(), Some(&Effect::Resolved(last, Whose::Request(A))));
-
-    let [one, other] = [(); 2].map(|()| tokens.fresh(Nanos(1), None, Reason::Idle));
-    for token in [one, other] {
-        tokens.take_up(token, false);
-    }
-    tokens.fall_back_on(one, other);
-    tokens.fall_back_on(other, one);
-    for token in [one, other] {
-        tokens.leave(token, false);
-    }
-    assert_eq!(tokens.take_effects().count(), 2);
-}
-
-/// Anything that can happen to workers.
-#[derive(Clone, Copy, Debug)]
-enum Step {
-    Read(u32, u64),
-    Write(u32, u64),
-    Answer(u32, u64),
-    Wait(u32, bool),
-    RunOut(u32),
-    Connect(u32, usize),
-    Ask(u32, usize),
-    Told(u32, usize),
-    Wake(u32, u32, u64),
-    Signal(u32, usize),
-    Hear(u32, usize),
-    End(u32),
-    Withdraw(u64),
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let (tid, id, line) = (1_u32..6, 0_u64..6, 0_usize..3);
-    prop_oneof![
-        (tid.clone(), id.clone()).prop_map(|(t, r)| Step::Read(t, r)),
-        (tid.clone(), id.clone()).prop_map(|(t, r)| Step::Write(t, r)),
-        (tid.clone(), id.clone()).prop_map(|(t, r)| Step::Answer(t, r)),
-        (tid.clone(), any::<bool>()).prop_map(|(t, asks)| Step::Wait(t, asks)),
-        tid.clone().prop_map(Step::RunOut),
-        (tid.clone(), line.clone()).prop_map(|(t, l)| Step::Connect(t, l)),
-        (tid.clone(), line.clone()).prop_map(|(t, l)| Step::Ask(t, l)),
-        (tid.clone(), line.clone()).prop_map(|(t, l)| Step::Told(t, l)),
-        (tid.clone(), tid.clone(), 0_u64..3).prop_map(|(t, u, w)| Step::Wake(t, u, w)),
-        (tid.clone(), line.clone()).prop_map(|(t, l)| Step::Signal(t, l)),
-        (tid.clone(), line).prop_map(|(t, l)| Step::Hear(t, l)),
-        tid.prop_map(Step::End),
-        id.prop_map(Step::Withdraw),
-    ]
-}
-
-proptest! {
-    /// In whatever order workers do whatever they can do: each token is resolved once, to a request that there is or
-    /// to nobody, and nothing holds a request in the end.
-    #[test]
-    fn every_fault_is_somebodys_in_the_end(steps in proptest::collection::vec(step(), 0..200)) {
-        let mut w = World::new();
-        let mut lines: [Outbound; 3] = Default::default();
-        let mut channels: [Channel; 3] = Default::default();
-        let mut faults = Vec::new();
-        for id in 0..6 {
-            w.contexts.opened(RequestId(id));
-        }
-        for step in steps {
-            match step {
-                Step::Read(tid, id) => w.reads(tid, RequestId(id)),
-                Step::Write(tid, id) => w.writes(tid, RequestId(id)),
-                Step::Answer(tid, id) => w.answers(tid, RequestId(id)),
-                Step::Wait(tid, false) => w.waits(tid),
-                Step::Wait(tid, true) => w.asks_for_events(tid),
-                Step::RunOut(tid) => w.contexts.wait_runs_out(worker(tid)),
-                Step::Connect(tid, line) => {
-                    let new = w.connects(tid);
-                    let old = std::mem::replace(&mut lines[line], new);
-                    w.contexts.closes_outbound(&old);
-                }
-                Step::Ask(tid, line) => w.asks(tid, &mut lines[line]),
-                Step::Told(tid, line) => w.is_told(tid, &lines[line]),
-                Step::Wake(waker, waiter, word) if waker != waiter => w.wakes(waker, waiter, word),
-                Step::Wake(..) => {}
-                Step::Signal(tid, channel) => w.signals(tid, &mut channels[channel]),
-                Step::Hear(tid, channel) => w.hears(tid, &mut channels[channel]),
-                Step::End(tid) => w.contexts.leave(worker(tid)),
-                Step::Withdraw(id) => w.contexts.withdrawn(RequestId(id)),
-            }
-            for tid in 1..6 {
-                faults.push(w.fault(tid));
-            }
-        }
-        for tid in 1..6 {
-            w.contexts.leave(worker(tid));
-        }
-        for line in lines {
-            w.contexts.closes_outbound(&line);
-        }
-        for channel in channels {
-            w.contexts.closes_channel(channel);
-        }
-        let _ = w.now();
-        for id in 0..6 {
-            prop_assert!(!w.contexts.is_held(RequestId(id)));
-        }
-        w.end();
-        for fault in faults {
-            prop_assert!(!matches!(w.whose(fault), Owner::Token(..)));
-        }
-    }
 }

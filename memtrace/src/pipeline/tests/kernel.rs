@@ -189,7 +189,13 @@ impl Kernel {
     }
 
     pub(super) fn bytes(&mut self, tid: u32, op: u8, fd: i32, bytes: &[u8]) {
+        self.bytes_in(P, tid, op, fd, bytes);
+    }
+
+    /// The same in any process.
+    pub(super) fn bytes_in(&mut self, tgid: u32, tid: u32, op: u8, fd: i32, bytes: &[u8]) {
         let header = Header {
+            tgid,
             op,
             fd,
             flags: wire::IO_PAYLOAD,
