@@ -4,6 +4,7 @@
 //! work, and whoever scores a recording keeps those from the rules. Must not know how either is done.
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     process::Command,
     sync::atomic::AtomicU64,
@@ -47,6 +48,9 @@ pub(crate) struct Asked {
     /// Write the table into docs/ATTRIBUTION.md, too. It has all servers.
     #[arg(long, conflicts_with_all = ["server", "clients"])]
     write: bool,
+    /// Keep the recordings in this folder: `target/release/examples/attribution FILE` scores one again.
+    #[arg(long, value_name = "FOLDER")]
+    keep: Option<PathBuf>,
 }
 
 /// Checks a name that was asked for.
@@ -82,6 +86,7 @@ struct Bench {
     memtrace: PathBuf,
     scorer: PathBuf,
     folder: tempfile::TempDir,
+    keep: Option<PathBuf>,
     upstream: u16,
     /// Of the next request, whichever server it is for.
     numbers: AtomicU64,
@@ -92,7 +97,7 @@ pub(super) fn run(asked: &Asked) -> Result<()> {
     if let Err(why) = privilege::root_with_bpf() {
         bail!("{why}");
     }
-    let bench = Bench::set_up()?;
+    let bench = Bench::set_up(asked.keep.clone())?;
     let (mut rows, mut versions, mut missing) = (Vec::new(), Vec::new(), Vec::new());
     for server in &SERVERS {
         let shapes: Vec<_> = server
@@ -133,7 +138,7 @@ pub(super) fn run(asked: &Asked) -> Result<()> {
 }
 
 impl Bench {
-    fn set_up() -> Result<Self> {
+    fn set_up(keep: Option<PathBuf>) -> Result<Self> {
         let build = [
             "build",
             "--release",
@@ -144,11 +149,15 @@ impl Bench {
             "attribution",
         ];
         command::stream(command::cargo().args(build))?;
+        if let Some(keep) = &keep {
+            fs::create_dir_all(keep).with_context(|| format!("cannot make {}", keep.display()))?;
+        }
         let release = workspace::target_dir().join("release");
         Ok(Self {
             memtrace: release.join("memtrace"),
             scorer: release.join("examples/attribution"),
             folder: tempfile::tempdir().context("cannot make a temporary folder")?,
+            keep,
             upstream: upstream::start().context("cannot serve")?,
             numbers: AtomicU64::new(1),
         })
@@ -172,7 +181,7 @@ impl Bench {
             for &clients in &asked.clients {
                 load.clients = clients.into();
                 load.connection = connection;
-                let round = self.round(&load);
+                let round = self.round(&load, server.name);
                 let score = round.with_context(|| format!("{}, {clients} clients", what()))?;
                 let row = Row {
                     server: server.name,
@@ -189,8 +198,8 @@ impl Bench {
     }
 
     /// Records the server under a load, and scores the recording.
-    fn round(&self, load: &Load<'_>) -> Result<Score> {
-        let recording = self.folder.path().join("round.mtr");
+    fn round(&self, load: &Load<'_>, server: &str) -> Result<Score> {
+        let recording = self.recording(load, server);
         // The ring is large, so that nothing is lost however busy the machine is.
         let mut record = Command::new(&self.memtrace);
         record.args([
@@ -206,6 +215,20 @@ impl Bench {
         watcher.stop()?;
         answered?;
         self.score(&recording)
+    }
+
+    fn recording(&self, load: &Load<'_>, server: &str) -> PathBuf {
+        let Some(keep) = &self.keep else {
+            return self.folder.path().join("round.mtr");
+        };
+        let Load {
+            shape,
+            clients,
+            connection,
+            ..
+        } = load;
+        let name = format!("{server}-{shape}-{clients}-{connection}.mtr");
+        keep.join(name.replace(' ', "-"))
     }
 
     fn score(&self, recording: &Path) -> Result<Score> {
