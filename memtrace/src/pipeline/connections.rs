@@ -247,7 +247,7 @@ impl Connections {
                 };
                 let new = Inbound::new(http::Connection::new(), port);
                 self.add_inbound(tgid, returned_fd(io), new, now, stages);
-                stages.contexts.waits(tid.into(), false, now);
+                stages.contexts.accepts(tid.into(), now);
             }
             wire::OP_LISTEN
                 if !matches!(self.descriptors.get(tgid, fd), Some(Descriptor::Listener { .. })) =>

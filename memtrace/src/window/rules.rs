@@ -243,12 +243,20 @@ impl Contexts {
         }
     }
 
-    /// Rule 5: a worker goes to wait for events, or for a connection. What it does when it is back may be for anybody. One
+    /// Rule 5: a worker goes to wait for events. What it does when it is back may be for anybody. One
     /// that only `asks` what has come has more to do: it begins with the requests that it has read since it last waited.
     pub fn waits(&mut self, id: WorkerId, asks: bool, now: Nanos) {
         self.turn_to_nothing(id, now, Reason::Idle);
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.waits(asks);
+        }
+    }
+
+    /// Rule 5: a worker takes a client's connection. It may have waited for one, and has ended what it did.
+    pub fn accepts(&mut self, id: WorkerId, now: Nanos) {
+        self.turn_to_nothing(id, now, Reason::Idle);
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.turns();
         }
     }
 

@@ -376,6 +376,20 @@ fn rule_5_what_a_loop_has_to_begin_is_not_for_whom_it_answers_first() {
 }
 
 #[test]
+fn rule_5_a_handler_may_begin_a_turn_after_its_bytes() {
+    let mut w = World::new();
+    w.reads(1, A);
+    w.asks_for_events(1);
+    let now = w.now();
+    w.contexts.accepts(worker(1), now);
+    w.asks_for_events(1);
+    let mixed = w.fault(1);
+    w.answers(1, B);
+    w.end();
+    w.assert(mixed, Owner::Nobody(Reason::Ambiguous));
+}
+
+#[test]
 fn rule_6_a_pool_goes_on_with_the_work_of_who_woke_it() {
     let mut w = World::new();
     for id in [A, B] {

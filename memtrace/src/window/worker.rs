@@ -22,8 +22,11 @@ impl From<Tid> for WorkerId {
 const WINDOWS_MAX: usize = 64;
 /// A thread that was there, and that is woken so often in a row at one word, waits there for work.
 const WAKES_OF_A_POOL: u32 = 3;
-/// Requests that are remembered as read since the last wait.
+/// Requests that are remembered as read and not answered.
 const BEGUN_MAX: usize = 64;
+/// So many turns later a handler has begun at the latest: one for each step between the bytes and the handler, in which
+/// a loop does not wait.
+const TURNS_MAX: u8 = 2;
 
 /// How a worker came to its context.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,8 +49,8 @@ pub(super) struct Worker {
     pub(super) read: Option<TokenId>,
     /// How it came to its context.
     pub(super) way: Way,
-    /// Requests that it has read since it last waited, and not answered.
-    pub(super) begun: Vec<RequestId>,
+    /// Requests that it has read and not answered, and how often it has asked for events since.
+    begun: Vec<(RequestId, u8)>,
     /// Of its context: requests that it had read before, and that it works on first, in this order.
     pub(super) due: VecDeque<RequestId>,
     /// It was there when tracing began.
@@ -122,25 +125,33 @@ impl Worker {
         !self.was_there || times >= WAKES_OF_A_POOL
     }
 
-    /// It waits for events, or for a connection. One that only `asks` has work that is due: an event loop whose handlers
-    /// run in its next turn.
-    pub(super) fn waits(&mut self, asks: bool) {
+    /// It has come back from what it waited for, or has not waited: what comes is another's.
+    pub(super) fn turns(&mut self) {
         self.has_waited = true;
         self.read = None;
-        let begun = std::mem::take(&mut self.begun);
-        self.due = if asks { begun.into() } else { VecDeque::new() };
+    }
+
+    /// It waits for events. One that only `asks` has work that is due: an event loop whose handlers
+    /// run in its next turn.
+    pub(super) fn waits(&mut self, asks: bool) {
+        self.turns();
+        for (_, turns) in &mut self.begun {
+            *turns += 1;
+        }
+        self.begun.retain(|&(_, turns)| asks && turns <= TURNS_MAX);
+        self.due = self.begun.iter().map(|&(id, _)| id).collect();
     }
 
     /// It has read a request.
     pub(super) fn begins(&mut self, request: RequestId) {
-        if self.begun.len() < BEGUN_MAX && !self.begun.contains(&request) {
-            self.begun.push(request);
+        if self.begun.len() < BEGUN_MAX && !self.begun.iter().any(|&(id, _)| id == request) {
+            self.begun.push((request, 0));
         }
     }
 
     /// It answers this. Returns whether that is all that it has done since it turned, and not also work that was due.
     pub(super) fn answers(&mut self, request: Option<RequestId>) -> bool {
-        self.begun.retain(|&begun| Some(begun) != request);
+        self.begun.retain(|&(begun, _)| Some(begun) != request);
         let is_next = self.due.front().copied() == request;
         match self.due.pop_front() {
             Some(_) if !is_next => {
