@@ -273,7 +273,7 @@ impl Contexts {
     /// Rule 6: a worker wakes another that waits at a futex word.
     pub fn wakes(&mut self, Wake { waker, waiter, word }: Wake, now: Nanos) {
         self.words.wakes(word, waker, waiter);
-        if self.words.is_lock(word) {
+        if self.words.is_lock(word) || self.words.is_inside(word, waker, waiter) {
             return;
         }
         let Some(by) = self.workers.get(&waker) else {

@@ -477,6 +477,21 @@ fn rule_6_a_lock_says_nothing() {
 }
 
 #[test]
+fn rule_6_the_inside_of_a_condition_variable_says_nothing() {
+    let mut w = World::new();
+    w.reads(1, A);
+    w.wakes(1, 2, 48);
+    let first = w.fault(2);
+    // The one that signals waits until the other is gone from the condition variable, for the next request already.
+    w.reads(1, B);
+    w.wakes(2, 1, 24);
+    let then = w.fault(2);
+    w.end();
+    w.assert(first, causal(A));
+    w.assert(then, causal(A));
+}
+
+#[test]
 fn rule_6_who_has_work_keeps_it() {
     let mut w = World::new();
     w.reads(1, A);

@@ -12,6 +12,9 @@ use super::WorkerId;
 
 /// Wake-ups of a word that are remembered: several for each of many threads that want one lock.
 const WAKES_MAX: usize = 512;
+/// In glibc's `pthread_cond_t`, from `__g_refs`, where who signals waits until the last ones are gone that it woke, to
+/// `__g_signals`, where those wait for it: `sysdeps/nptl/bits/thread-shared-types.h`.
+const REFS_TO_SIGNALS: u64 = 24;
 /// Words that are remembered.
 const WORDS_MAX: usize = 4096;
 
@@ -105,6 +108,19 @@ impl Words {
         self.known
             .get(&word)
             .is_some_and(|known| 2 * known.both > known.parts.len())
+    }
+
+    /// This word is the inside of a condition variable: the one that waits there had woken the other, and that is gone now.
+    pub(super) fn is_inside(&self, word: Word, waker: WorkerId, waiter: WorkerId) -> bool {
+        let signals = Word {
+            address: word.address.saturating_add(REFS_TO_SIGNALS),
+            ..word
+        };
+        let part = |worker| {
+            let known = self.known.get(&signals)?;
+            known.parts.get(&worker)
+        };
+        part(waiter).is_some_and(|part| part.woke > 0) && part(waker).is_some_and(|part| part.waited > 0)
     }
 
     /// This worker has waited there: it is one of those whom it wakes.
