@@ -263,7 +263,7 @@ impl Connections {
             }
             wire::OP_CONNECT => {
                 let mut line = Outbound::default();
-                stages.contexts.connects(tid.into(), &mut line, now);
+                stages.contexts.connects(tid.into(), tgid, &mut line, now);
                 self.add_outbound(tgid, fd, line, now, stages);
             }
             wire::OP_CHANNEL => self.add_channel(tgid, fd, io, now, stages),
@@ -392,7 +392,7 @@ impl Connections {
         };
         let (worker, now) = (moment.tid.into(), moment.now);
         if op == wire::OP_WRITE {
-            stages.contexts.writes_outbound(worker, line, now);
+            stages.contexts.writes_outbound(worker, moment.tgid, line, now);
         } else {
             stages.contexts.reads_outbound(worker, line, now);
         }
@@ -413,7 +413,7 @@ impl Connections {
         };
         let (worker, now) = (moment.tid.into(), moment.now);
         if is_read {
-            stages.contexts.reads_channel(worker, channel, now);
+            stages.contexts.reads_channel(worker, moment.tgid, channel, now);
         } else {
             stages.contexts.writes_channel(worker, channel, now);
         }

@@ -11,6 +11,7 @@
 //! - `rules`: what moves a worker from token to token
 //! - `handoff`: connections to elsewhere, and channels between workers
 //! - `words`: which futex words are locks
+//! - `trust`: which ways of handing work on say for whom it is
 //!
 //! A program can say itself what a thread works for: a window that it opens on a thread has what that thread does until
 //! the window is closed; of two, the inner one.
@@ -20,6 +21,7 @@ mod rules;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod trust;
 mod words;
 mod worker;
 

@@ -5,13 +5,14 @@
 
 use std::collections::VecDeque;
 
-use memtrace_common::Nanos;
+use memtrace_common::{Nanos, Tgid};
 use rustc_hash::FxHashMap;
 
 use super::{
     Channel, Effect, Label, Outbound, Owner, Reason, RequestId, TokenId, Whose, Word, WorkerId,
     handoff::Writers,
     tokens::Tokens,
+    trust::{Belief, Link, Trust},
     words::Words,
     worker::{Way, Worker},
 };
@@ -33,6 +34,7 @@ pub struct Contexts {
     workers: FxHashMap<WorkerId, Worker>,
     tokens: Tokens,
     words: Words,
+    trust: Trust,
 }
 
 impl Contexts {
@@ -178,11 +180,16 @@ impl Contexts {
             };
             let is_all = worker.answers(request);
             due = std::mem::take(&mut worker.due);
-            match self.tokens.claimed(context) {
-                None if is_all => self.tokens.claim(context, whose),
-                None => self.tokens.claim(context, Whose::Nobody(Reason::Ambiguous)),
-                Some(other) if other != whose && worker.way == Way::Read => self.tokens.is_ambiguous(context),
-                Some(_) => {}
+            let claimed = self.tokens.claimed(context);
+            if claimed.is_none() {
+                if is_all {
+                    self.learns(context, whose);
+                    self.tokens.claim(context, whose);
+                } else {
+                    self.tokens.claim(context, Whose::Nobody(Reason::Ambiguous));
+                }
+            } else if claimed != Some(whose) && worker.way == Way::Read {
+                self.tokens.is_ambiguous(context);
             }
         }
         match next {
@@ -194,23 +201,35 @@ impl Contexts {
         }
     }
 
+    /// It turns out whose a token is: what was promised on the way to it is kept or broken.
+    fn learns(&mut self, id: TokenId, whose: Whose) {
+        if let Some((promised, ways)) = self.tokens.promises(id) {
+            let is_kept = Whose::Request(promised) == whose;
+            // All of them have kept what they promised; or the last has not, and of the others nobody knows.
+            let known = if is_kept { ways.len() } else { 1 };
+            for link in ways.into_iter().take(known) {
+                self.trust.learn(link, is_kept);
+            }
+        }
+    }
+
     /// Rule 3: a worker connects to elsewhere, for what it works on. What it does next may be for the same, or not.
-    pub fn connects(&mut self, id: WorkerId, line: &mut Outbound, now: Nanos) {
-        self.uses(id, line, now);
+    pub fn connects(&mut self, id: WorkerId, tgid: Tgid, line: &mut Outbound, now: Nanos) {
+        self.uses(id, tgid, line, now);
         line.is_connecting = true;
     }
 
     /// Rule 3: a worker writes to elsewhere. A connection that was opened for something is first used for that.
-    pub fn writes_outbound(&mut self, id: WorkerId, line: &mut Outbound, now: Nanos) {
+    pub fn writes_outbound(&mut self, id: WorkerId, tgid: Tgid, line: &mut Outbound, now: Nanos) {
         if std::mem::take(&mut line.is_connecting)
             && let Some(owner) = line.owner
         {
             self.comes_back_to(id, owner, now);
         }
-        self.uses(id, line, now);
+        self.uses(id, tgid, line, now);
     }
 
-    fn uses(&mut self, id: WorkerId, line: &mut Outbound, now: Nanos) {
+    fn uses(&mut self, id: WorkerId, tgid: Tgid, line: &mut Outbound, now: Nanos) {
         self.acts(id, now);
         let Some(context) = self.workers.get(&id).and_then(|worker| worker.context) else {
             return;
@@ -219,8 +238,40 @@ impl Contexts {
         if let Some(before) = line.owner.replace(context) {
             self.tokens.disown(before);
         }
-        let next = self.tokens.fresh(now, Some(context), Reason::Idle);
+        let next = self.hand_on(context, Link::Wrote(tgid), Reason::Idle, now);
         self.turn(id, next);
+    }
+
+    /// What comes of a token by a way that is believed; else anybody's.
+    fn hand_on(&mut self, from: TokenId, via: Link, otherwise: Reason, now: Nanos) -> TokenId {
+        let belief = self.trust.belief(via);
+        if belief == Belief::Refuted {
+            return self.tokens.fresh(now, None, otherwise);
+        }
+        let token = self.tokens.handed_on(now, from, via, otherwise);
+        if belief == Belief::Unproven && matches!(via, Link::Word(_)) {
+            self.may_be_mistaken(token, via);
+        }
+        token
+    }
+
+    /// Of several workers that were woken at one word and have done nothing since, any may take any's work.
+    fn may_be_mistaken(&mut self, token: TokenId, via: Link) {
+        let tokens = &self.tokens;
+        let request = tokens.prospect(token);
+        let waits = |id| tokens.is_untouched(id) && tokens.prospect(id).is_some_and(|id| tokens.is_open(id));
+        let others = self.trust.under_way(via, token, waits);
+        let others: Vec<_> = others
+            .iter()
+            .copied()
+            .filter(|&other| tokens.prospect(other) != request)
+            .collect();
+        if !others.is_empty() {
+            self.tokens.is_doubtful(token);
+        }
+        for other in others {
+            self.tokens.is_doubtful(other);
+        }
     }
 
     /// Rule 4: a worker reads from elsewhere: it goes on with what the connection was used for.
@@ -283,7 +334,7 @@ impl Contexts {
         if self.may_inherit(waiter, word) {
             if context.is_some() || self.is_proven(waiter) {
                 let is_one_of_them = self.words.has_waited(word, waker);
-                self.inherits(waiter, context.filter(|_| !is_one_of_them), now);
+                self.inherits(waiter, word, context.filter(|_| !is_one_of_them), now);
             }
         } else if let Some(done) = context.filter(|_| is_woken) {
             self.completes(waker, done, waiter, now);
@@ -308,8 +359,12 @@ impl Contexts {
     /// Rule 6: a worker that is idle, or on what it was woken for before, goes on with the waker's work, no longer than
     /// until the answer: a busy pool takes one job after another, and nobody is woken. One that is woken by another of
     /// those who wait there may have been given anybody's.
-    fn inherits(&mut self, id: WorkerId, from: Option<TokenId>, now: Nanos) {
-        let token = self.tokens.fresh(now, from, Reason::BackgroundThread);
+    fn inherits(&mut self, id: WorkerId, word: Word, from: Option<TokenId>, now: Nanos) {
+        let otherwise = Reason::BackgroundThread;
+        let token = match from {
+            Some(from) => self.hand_on(from, Link::Word(word), otherwise, now),
+            None => self.tokens.fresh(now, None, otherwise),
+        };
         self.turn_by(id, token, Way::Woken);
     }
 
@@ -319,6 +374,9 @@ impl Contexts {
             return;
         };
         if self.tokens.claimed(done).is_none() {
+            if let Some(whose) = self.tokens.claimed(waits_for_it) {
+                self.learns(done, whose);
+            }
             match (self.tokens.claimed(waits_for_it), self.tokens.prospect(done)) {
                 // It has done more than it was woken for, or who waits is not who it was done for.
                 (Some(whose), Some(other)) if whose != Whose::Request(other) => {
@@ -333,7 +391,8 @@ impl Contexts {
 
     /// What comes next was not what it was woken for.
     fn has_done_what_it_was_woken_for(&mut self, id: WorkerId, now: Nanos) {
-        self.inherits(id, None, now);
+        let token = self.tokens.fresh(now, None, Reason::BackgroundThread);
+        self.turn_by(id, token, Way::Woken);
     }
 
     /// Rule 7: a worker writes to a channel: whoever reads it goes on with its work. One that was woken has done it.
@@ -364,9 +423,12 @@ impl Contexts {
     }
 
     /// Rule 7: a worker reads a channel.
-    pub fn reads_channel(&mut self, id: WorkerId, channel: &mut Channel, now: Nanos) {
+    pub fn reads_channel(&mut self, id: WorkerId, tgid: Tgid, channel: &mut Channel, now: Nanos) {
         let from = channel.take_writer();
-        let token = self.tokens.fresh(now, from, Reason::Idle);
+        let token = match from {
+            Some(from) => self.hand_on(from, Link::Channel(tgid), Reason::Idle, now),
+            None => self.tokens.fresh(now, None, Reason::Idle),
+        };
         self.turn(id, token);
         if let Some(from) = from {
             self.tokens.disown(from);

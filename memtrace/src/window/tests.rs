@@ -1,5 +1,6 @@
 //! The rules, one by one.
 //!
+//! - `learned`: what is learned from answers, and believed or not after that
 //! - `tokens`: what is bounded, and that whatever waits is resolved
 //! - `any`: that every fault is somebody's in the end, whatever happens
 
@@ -8,6 +9,7 @@ use memtrace_common::{Nanos, Tgid, Tid};
 use super::*;
 
 mod any;
+mod learned;
 mod tokens;
 
 const A: RequestId = RequestId(1);
@@ -81,13 +83,13 @@ impl World {
 
     fn connects(&mut self, tid: u32) -> Outbound {
         let (now, mut line) = (self.now(), Outbound::default());
-        self.contexts.connects(worker(tid), &mut line, now);
+        self.contexts.connects(worker(tid), Tgid(1), &mut line, now);
         line
     }
 
     fn asks(&mut self, tid: u32, line: &mut Outbound) {
         let now = self.now();
-        self.contexts.writes_outbound(worker(tid), line, now);
+        self.contexts.writes_outbound(worker(tid), Tgid(1), line, now);
     }
 
     fn is_told(&mut self, tid: u32, line: &Outbound) {
@@ -112,7 +114,7 @@ impl World {
 
     fn hears(&mut self, tid: u32, channel: &mut Channel) {
         let now = self.now();
-        self.contexts.reads_channel(worker(tid), channel, now);
+        self.contexts.reads_channel(worker(tid), Tgid(1), channel, now);
     }
 
     /// Whom a fault is for that a worker takes now.
@@ -489,6 +491,33 @@ fn rule_6_the_inside_of_a_condition_variable_says_nothing() {
     w.end();
     w.assert(first, causal(A));
     w.assert(then, causal(A));
+}
+
+#[test]
+fn rule_6_of_several_that_wait_for_work_any_may_take_it() {
+    let mut w = World::new();
+    w.reads(1, A);
+    w.wakes(1, 2, 8);
+    w.reads(1, B);
+    w.wakes(1, 3, 8);
+    let (one, other) = (w.fault(2), w.fault(3));
+    w.end();
+    w.assert(one, Owner::Nobody(Reason::Ambiguous));
+    w.assert(other, Owner::Nobody(Reason::Ambiguous));
+}
+
+#[test]
+fn rule_6_who_has_begun_does_not_take_what_comes_after() {
+    let mut w = World::new();
+    w.reads(1, A);
+    w.wakes(1, 2, 8);
+    let one = w.fault(2);
+    w.reads(1, B);
+    w.wakes(1, 3, 8);
+    let other = w.fault(3);
+    w.end();
+    w.assert(one, causal(A));
+    w.assert(other, causal(B));
 }
 
 #[test]

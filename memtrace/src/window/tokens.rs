@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, VecDeque};
 use memtrace_common::Nanos;
 use rustc_hash::FxHashMap;
 
-use super::{Reason, RequestId, Whose};
+use super::{Reason, RequestId, Whose, trust::Link};
 
 /// Tokens that are not resolved, at most.
 const UNRESOLVED_MAX: usize = 1 << 16;
@@ -50,10 +50,14 @@ struct Token {
     /// Who claims it.
     claim: Option<Whose>,
     fallback: Fallback,
+    /// How it was handed on.
+    via: Option<Link>,
     /// The reason if it is nobody's.
     otherwise: Reason,
     /// It covers work for two requests, and nothing says where one ends.
     is_ambiguous: bool,
+    /// What it falls back on is no more than likely.
+    is_doubtful: bool,
     resolved: Option<Whose>,
     /// Workers whose context it is.
     workers: u32,
@@ -118,8 +122,10 @@ impl Tokens {
             created: now,
             claim: None,
             fallback: Fallback::Nobody,
+            via: None,
             otherwise,
             is_ambiguous: false,
+            is_doubtful: false,
             resolved: None,
             workers: 0,
             woken: 0,
@@ -137,6 +143,13 @@ impl Tokens {
         {
             self.push_out(oldest);
         }
+        id
+    }
+
+    /// A new token that was handed on: it falls back on another, and this is how that came.
+    pub(super) fn handed_on(&mut self, now: Nanos, from: TokenId, via: Link, otherwise: Reason) -> TokenId {
+        let id = self.fresh(now, Some(from), otherwise);
+        self.change(id, |token| token.via = Some(via));
         id
     }
 
@@ -217,6 +230,17 @@ impl Tokens {
         self.change(id, |token| token.is_ambiguous = true);
     }
 
+    /// Nobody knows whether a token is what it falls back on.
+    pub(super) fn is_doubtful(&mut self, id: TokenId) {
+        self.change(id, |token| token.is_doubtful = true);
+    }
+
+    /// Whether a worker is on a token, and no fault waits for it.
+    pub(super) fn is_untouched(&self, id: TokenId) -> bool {
+        let token = self.by_id.get(&id);
+        token.is_some_and(|token| token.resolved.is_none() && token.workers > 0 && token.waiting == 0)
+    }
+
     /// If nobody claims a token, this is why.
     pub(super) fn otherwise(&mut self, id: TokenId, reason: Reason) {
         self.change(id, |token| token.otherwise = reason);
@@ -269,6 +293,27 @@ impl Tokens {
             match (token.claim, token.fallback) {
                 (None, Fallback::Token(parent)) if token.resolved.is_none() => id = parent,
                 _ => return token.prospect(),
+            }
+        }
+        None
+    }
+
+    /// By which ways work came to a token that is not claimed, back to the request that it was for if it is for that; the
+    /// last way first.
+    pub(super) fn promises(&self, mut id: TokenId) -> Option<(RequestId, Vec<Link>)> {
+        let mut ways = Vec::new();
+        for _ in 0..STEPS_MAX {
+            let token = self.by_id.get(&id)?;
+            match (token.resolved.or(token.claim), token.fallback) {
+                (Some(Whose::Request(request)), _) | (None, Fallback::Request(request)) => {
+                    ways.extend(token.via);
+                    return self.is_open(request).then_some((request, ways));
+                }
+                (None, Fallback::Token(parent)) => {
+                    ways.extend(token.via);
+                    id = parent;
+                }
+                _ => return None,
             }
         }
         None
@@ -406,6 +451,7 @@ impl Tokens {
         let is_void = |id: RequestId| self.requests.get(&id).is_some_and(|request| request.is_void);
         match (token.claim, token.fallback) {
             (Some(_), _) if token.is_ambiguous => Whose::Nobody(Reason::Ambiguous),
+            (None, _) if token.is_doubtful => Whose::Nobody(Reason::Ambiguous),
             (Some(Whose::Request(id)), _) | (None, Fallback::Request(id)) if is_void(id) => {
                 Whose::Nobody(token.otherwise)
             }
