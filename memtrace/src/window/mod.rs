@@ -9,6 +9,7 @@
 //! - `tokens`: what is worked on, until it is known for whom
 //! - `worker`: who works, and the windows that it opened itself
 //! - `rules`: what moves a worker from token to token
+//! - `stray`: how much of a worker's work no answer comes of
 //! - `handoff`: connections to elsewhere, and channels between workers
 //! - `words`: which futex words are locks
 //! - `trust`: which ways of handing work on say for whom it is
@@ -18,6 +19,7 @@
 
 mod handoff;
 mod rules;
+mod stray;
 #[cfg(test)]
 mod tests;
 mod tokens;

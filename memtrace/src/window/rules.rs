@@ -182,7 +182,9 @@ impl Contexts {
             due = std::mem::take(&mut worker.due);
             let claimed = self.tokens.claimed(context);
             if claimed.is_none() {
-                if is_all {
+                let faults = self.tokens.waiting(context);
+                let is_mixed = self.tokens.is_blank(context) && worker.stray.is_likely_in_answer(faults);
+                if is_all && !is_mixed {
                     self.learns(context, whose);
                     self.tokens.claim(context, whose);
                 } else {
@@ -297,9 +299,25 @@ impl Contexts {
     /// Rule 5: a worker goes to wait for events. What it does when it is back may be for anybody. One
     /// that only `asks` what has come has more to do: it begins with the requests that it has read since it last waited.
     pub fn waits(&mut self, id: WorkerId, asks: bool, now: Nanos) {
+        self.ends_turn(id);
         self.turn_to_nothing(id, now, Reason::Idle);
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.waits(asks);
+        }
+    }
+
+    /// What a worker has read a request for, and has done since, may also be what no answer comes of, if there is much of
+    /// that: timers of requests that wait for the next one.
+    fn ends_turn(&mut self, id: WorkerId) {
+        let Some(worker) = self.workers.get_mut(&id) else {
+            return;
+        };
+        let Some(context) = worker.context else { return };
+        let faults = self.tokens.waiting(context);
+        if worker.way == Way::Turned && self.tokens.is_blank(context) {
+            worker.stray.leaves(faults);
+        } else if worker.way == Way::Read && worker.stray.is_likely_in_read(faults) {
+            self.tokens.is_ambiguous(context);
         }
     }
 

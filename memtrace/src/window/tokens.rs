@@ -343,6 +343,11 @@ impl Tokens {
         }
     }
 
+    /// How many faults wait for a token.
+    pub(super) fn waiting(&self, id: TokenId) -> u64 {
+        self.by_id.get(&id).map_or(0, |token| token.waiting)
+    }
+
     /// A request begins.
     pub(super) fn opened(&mut self, id: RequestId) {
         self.requests.insert(id, Request::default());

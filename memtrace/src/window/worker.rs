@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 
 use memtrace_common::Tid;
 
-use super::{Label, Reason, RequestId, TokenId, Word};
+use super::{Label, Reason, RequestId, TokenId, Word, stray::Stray};
 
 /// Who works: a thread. A goroutine or a task would be another kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -53,6 +53,8 @@ pub(super) struct Worker {
     begun: Vec<(RequestId, u8)>,
     /// Of its context: requests that it had read before, and that it works on first, in this order.
     pub(super) due: VecDeque<RequestId>,
+    /// What it does that no answer comes of.
+    pub(super) stray: Stray,
     /// It was there when tracing began.
     was_there: bool,
     /// Where it was woken before it did anything telling, and how often in a row.

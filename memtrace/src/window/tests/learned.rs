@@ -77,3 +77,53 @@ fn whoever_comes_by_writes_what_others_left() {
     w.end();
     w.assert(after, IDLE);
 }
+
+/// A loop whose timers set timers: each second turn has an answer, and what comes before it.
+fn loop_with_strays(w: &mut World) {
+    for id in (10..22).map(RequestId) {
+        w.contexts.opened(id);
+        w.reads(1, id);
+        for _ in 0..10 {
+            w.fault(1);
+        }
+        w.waits(1);
+        for _ in 0..10 {
+            w.fault(1);
+        }
+        w.waits(1);
+        for _ in 0..10 {
+            w.fault(1);
+        }
+        w.answers(1, id);
+        w.waits(1);
+    }
+}
+
+#[test]
+fn where_no_answer_comes_of_much_more_than_usual_is_ambiguous() {
+    for (faults, expected) in [(15, causal(A)), (16, Owner::Nobody(Reason::Ambiguous))] {
+        let mut w = World::new();
+        loop_with_strays(&mut w);
+        let all: Vec<_> = (0..faults).map(|_| w.fault(1)).collect();
+        w.answers(1, A);
+        w.end();
+        for fault in all {
+            w.assert(fault, expected);
+        }
+    }
+}
+
+#[test]
+fn what_follows_a_read_may_be_a_stray_too() {
+    for (faults, expected) in [(15, direct(A)), (16, Owner::Nobody(Reason::Ambiguous))] {
+        let mut w = World::new();
+        loop_with_strays(&mut w);
+        w.reads(1, A);
+        let all: Vec<_> = (0..faults).map(|_| w.fault(1)).collect();
+        w.waits(1);
+        w.end();
+        for fault in all {
+            w.assert(fault, expected);
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! What a worker does that no answer comes of: a timer's callback that sets the next timer.
+//!
+//! Owns how much that is, and how much a worker usually does before an answer. Where there is much of it, what is more
+//! than usual has some of it inside, and nobody knows how much. Must not know tokens or requests. Amounts are faults.
+
+/// So many faults that no answer came of are a coincidence.
+const LEFT_MIN: u64 = 64;
+/// More than one in so many, and it may be anywhere.
+const LEFT_SHARE: u64 = 8;
+/// Of all faults the older ones count half, each time that there are so many.
+const FAULTS_MAX: u64 = 1 << 14;
+/// Stretches of work from which it is told what is usual.
+const STRETCHES: usize = 32;
+/// With fewer than these nothing is usual.
+const STRETCHES_MIN: usize = 8;
+
+/// A worker's.
+#[derive(Debug, Default)]
+pub(super) struct Stray {
+    left: u64,
+    answered: u64,
+    before_answers: Usual,
+    after_reads: Usual,
+}
+
+impl Stray {
+    /// It has done this for nobody known, and goes to wait.
+    pub(super) fn leaves(&mut self, faults: u64) {
+        self.left += faults;
+        self.forget();
+    }
+
+    /// It has done this for nobody known, and answers. Whether some of it is likely to be stray.
+    pub(super) fn is_likely_in_answer(&mut self, faults: u64) -> bool {
+        self.answered += faults;
+        self.forget();
+        let is_more = self.before_answers.is_exceeded_by(faults);
+        is_more && self.is_much()
+    }
+
+    /// It has done this since it read a request, and goes to wait. Whether some of it is likely to be stray.
+    pub(super) fn is_likely_in_read(&mut self, faults: u64) -> bool {
+        let is_more = self.after_reads.is_exceeded_by(faults);
+        is_more && self.is_much()
+    }
+
+    fn is_much(&self) -> bool {
+        self.left >= LEFT_MIN && LEFT_SHARE * self.left > self.left + self.answered
+    }
+
+    fn forget(&mut self) {
+        if self.left + self.answered > FAULTS_MAX {
+            self.left /= 2;
+            self.answered /= 2;
+        }
+    }
+}
+
+/// How long the last stretches of one kind were.
+#[derive(Debug, Default)]
+struct Usual {
+    last: [u32; STRETCHES],
+    count: usize,
+}
+
+impl Usual {
+    /// Notes a stretch. Whether it is half as long again as the median of those before it, or longer.
+    fn is_exceeded_by(&mut self, faults: u64) -> bool {
+        let mut sorted = self.last;
+        let sorted = &mut sorted[..self.count.min(STRETCHES)];
+        sorted.sort_unstable();
+        let median = u64::from(sorted.get(sorted.len() / 2).copied().unwrap_or(0));
+        let is_exceeded = sorted.len() >= STRETCHES_MIN && 2 * faults > 3 * median;
+        if faults > 0 {
+            self.last[self.count % STRETCHES] = u32::try_from(faults).unwrap_or(u32::MAX);
+            self.count += 1;
+        }
+        is_exceeded
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A worker with so many stretches of ten faults before an answer, and this much that none came of.
+    fn stray(stretches: usize, left: u64) -> Stray {
+        let mut stray = Stray::default();
+        stray.leaves(left);
+        for _ in 0..stretches {
+            assert!(!stray.is_likely_in_answer(10), "it is as usual");
+            assert!(!stray.is_likely_in_read(20), "it is as usual");
+        }
+        stray
+    }
+
+    #[test]
+    fn where_much_is_left_what_is_more_than_usual_has_some_of_it() {
+        let mut stray = stray(STRETCHES, 100);
+        assert!(!stray.is_likely_in_answer(15));
+        assert!(stray.is_likely_in_answer(16));
+        assert!(!stray.is_likely_in_read(30));
+        assert!(stray.is_likely_in_read(31));
+    }
+
+    #[test]
+    fn where_little_is_left_a_request_may_take_more_than_others() {
+        let mut few = stray(STRETCHES, LEFT_MIN - 1);
+        let mut small = stray(1000, 1000);
+        for stray in [&mut few, &mut small] {
+            assert!(!stray.is_likely_in_answer(1000));
+            assert!(!stray.is_likely_in_read(1000));
+        }
+    }
+
+    #[test]
+    fn with_few_stretches_nothing_is_usual() {
+        let mut stray = stray(STRETCHES_MIN - 1, 1000);
+        assert!(!stray.is_likely_in_answer(1000));
+        assert!(stray.is_likely_in_answer(1000));
+    }
+
+    #[test]
+    fn what_is_usual_changes() {
+        let mut stray = stray(STRETCHES, 1000);
+        for _ in 0..STRETCHES {
+            let _ = stray.is_likely_in_answer(1000);
+        }
+        assert!(!stray.is_likely_in_answer(1000));
+    }
+}
