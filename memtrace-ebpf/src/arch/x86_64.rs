@@ -83,25 +83,11 @@ pub(crate) static AT_ENTRY: Table = table(&[
 pub(crate) const ARGUMENTS: [usize; 6] = [112, 104, 96, 56, 72, 64];
 /// Of the system call's number (`orig_ax`); the arguments' registers are untouched when it returns.
 pub(crate) const NUMBER: usize = 120;
-/// Where the part begins that has the arguments and, as its last word, the number.
-pub(crate) const SAVED_CALL: usize = 64;
-
-/// That part: a system call as its thread's saved registers have it. In a fault or an interrupt the number is none.
-#[derive(Clone, Copy, Default)]
-#[repr(C)]
-pub(crate) struct SavedCall([u64; 8]);
-
-impl SavedCall {
-    #[inline(always)]
-    pub(crate) fn number(self) -> u64 {
-        self.0[(NUMBER - SAVED_CALL) / size_of::<u64>()]
-    }
-
-    #[inline(always)]
-    pub(crate) fn argument(self, n: usize) -> u64 {
-        self.0[(ARGUMENTS[n] - SAVED_CALL) / size_of::<u64>()]
-    }
-}
+/// Of the code segment's selector.
+pub(crate) const CS: usize = 136;
+/// What is read of a system call: from its fourth argument to the code segment, in words.
+pub(crate) const CALL: usize = 56;
+pub(crate) const CALL_WORDS: usize = (CS - CALL) / size_of::<u64>() + 1;
 
 /// `futex`, and its later parts that have a call of their own.
 pub(crate) const FUTEX: u64 = 202;
@@ -113,8 +99,6 @@ pub(crate) const IP: usize = 128;
 
 /// Of the stack pointer.
 pub(crate) const SP: usize = 152;
-/// Of the code segment's selector.
-pub(crate) const CS: usize = 136;
 /// The selector of 32-bit code (`__USER32_CS`, `arch/x86/include/asm/segment.h`), whose system calls have other numbers.
 pub(crate) const CS_32_BIT: u64 = 0x23;
 

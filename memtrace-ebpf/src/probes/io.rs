@@ -30,7 +30,7 @@ const GENERATIONS_MAX: usize = 4;
 const MESSAGES_MAX: i64 = 8;
 
 #[inline(always)]
-pub(crate) fn returned(me: Target, call: u8, regs: Registers, ret: i64) {
+pub(crate) fn returned(me: Target, call: u8, regs: &Registers, ret: i64) {
     let fd = regs.argument(0) as i32;
     if call == Call::Accept as u8 {
         if ret >= 0 {
@@ -86,7 +86,7 @@ pub(crate) fn returned(me: Target, call: u8, regs: Registers, ret: i64) {
 
 /// At entry: when the call returns the number may be somebody else's already.
 #[inline(always)]
-pub(crate) fn close(me: Target, regs: Registers) {
+pub(crate) fn close(me: Target, regs: &Registers) {
     let fd = regs.argument(0) as i32;
     if state(me, fd).is_some_and(|state| state.role != ROLE_IGNORED) {
         forget(me, fd);
@@ -106,7 +106,7 @@ fn channel(me: Target, [reads, writes]: [i32; 2], turns: bool) {
 
 /// Userspace knows which descriptors lie in the range.
 #[inline(always)]
-pub(crate) fn close_range(me: Target, regs: Registers) {
+pub(crate) fn close_range(me: Target, regs: &Registers) {
     let flags = if regs.argument(2) & CLOSE_RANGE_CLOEXEC == 0 {
         0
     } else {
@@ -118,7 +118,7 @@ pub(crate) fn close_range(me: Target, regs: Registers) {
 
 /// Bytes went through a descriptor, or a read found the end.
 #[inline(always)]
-fn moved(me: Target, call: u8, regs: Registers, fd: i32, ret: i64) {
+fn moved(me: Target, call: u8, regs: &Registers, fd: i32, ret: i64) {
     if peeks(call, regs) {
         return;
     }
@@ -181,7 +181,7 @@ fn mark(me: Target, fd: i32, ret: i64, address: u64) {
 
 /// The bytes stay where they are, and will be read again.
 #[inline(always)]
-fn peeks(call: u8, regs: Registers) -> bool {
+fn peeks(call: u8, regs: &Registers) -> bool {
     let flags = if call == Call::Recvmsg as u8 {
         regs.argument(2)
     } else if call == Call::Recvfrom as u8 || call == Call::Recvmmsg as u8 {

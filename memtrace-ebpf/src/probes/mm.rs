@@ -23,7 +23,7 @@ pub(crate) fn begins(me: Target) {
 
 /// `prctl`, as it begins.
 #[inline(always)]
-pub(crate) fn naming(me: Target, regs: Registers) {
+pub(crate) fn naming(me: Target, regs: &Registers) {
     if is_naming(regs) {
         begins(me);
     }
@@ -31,7 +31,7 @@ pub(crate) fn naming(me: Target, regs: Registers) {
 
 /// `prctl`, when it returns.
 #[inline(always)]
-pub(crate) fn named(me: Target, regs: Registers, ret: i64) {
+pub(crate) fn named(me: Target, regs: &Registers, ret: i64) {
     if !is_naming(regs) {
         return;
     }
@@ -44,7 +44,7 @@ pub(crate) fn named(me: Target, regs: Registers, ret: i64) {
 
 /// Whether `prctl` is about memory, as its first two arguments say.
 #[inline(always)]
-fn is_naming(regs: Registers) -> bool {
+fn is_naming(regs: &Registers) -> bool {
     const PR_SET_VMA: u64 = 0x53_56_4d_41;
     const PR_SET_VMA_ANON_NAME: u64 = 0;
     regs.argument(0) == PR_SET_VMA && regs.argument(1) == PR_SET_VMA_ANON_NAME
@@ -52,7 +52,7 @@ fn is_naming(regs: Registers) -> bool {
 
 /// One that is bound to fail (`EINVAL`, `__do_munmap` in mm/mmap.c) is left out.
 #[inline(always)]
-pub(crate) fn unmapping(me: Target, regs: Registers) {
+pub(crate) fn unmapping(me: Target, regs: &Registers) {
     const PAGE: u64 = 4096;
     if !regs.argument(0).is_multiple_of(PAGE) || regs.argument(1) == 0 {
         return;
@@ -85,7 +85,7 @@ pub(crate) fn unmapped(me: Target, ret: i64) {
 }
 
 #[inline(always)]
-pub(crate) fn returned(me: Target, op: u8, regs: Registers, ret: i64) {
+pub(crate) fn returned(me: Target, op: u8, regs: &Registers, ret: i64) {
     let header = header(me, op);
     let began_ns = take_beginning(me).unwrap_or(header.time_ns);
     tell(header, began_ns, regs, ret);
@@ -108,7 +108,7 @@ fn header(me: Target, op: u8) -> Header {
 }
 
 #[inline(always)]
-fn tell(header: Header, began_ns: u64, regs: Registers, ret: i64) -> bool {
+fn tell(header: Header, began_ns: u64, regs: &Registers, ret: i64) -> bool {
     let args = regs.arguments();
     let file = if header.op == MM_MMAP && args[3] & MAP_ANONYMOUS == 0 {
         File::of(args[4])

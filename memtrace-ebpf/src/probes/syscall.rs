@@ -3,7 +3,7 @@
 //!
 //! Owns the dispatch by table. Must not know what is made of a call.
 
-use aya_ebpf::{helpers::bpf_probe_read_kernel, programs::RawTracePointContext};
+use aya_ebpf::programs::RawTracePointContext;
 use memtrace_common::{
     map::{Family, TARGET_FOREIGN},
     wire::{
@@ -16,28 +16,36 @@ use crate::{
     arch::{self, Call, TABLE_LEN, Table},
     emit, entry, ids,
     target::Target,
+    task::Task,
 };
 
-/// `struct pt_regs *` of a system call.
-#[derive(Clone, Copy)]
-pub(crate) struct Registers(*const u8);
+/// A system call, as its thread's saved registers (`struct pt_regs`) have it. In a fault or an interrupt the number is
+/// none.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Registers([u64; arch::CALL_WORDS]);
 
 impl Registers {
+    /// All that is wanted of them, in one read.
+    #[inline(always)]
+    pub(crate) fn read(saved: *const u8) -> Self {
+        Self(Task(saved).read(arch::CALL as u64))
+    }
+
     /// The call's number.
     #[inline(always)]
-    fn number(self) -> u64 {
-        self.read(arch::NUMBER)
+    pub(crate) fn number(&self) -> u64 {
+        self.at(arch::NUMBER)
     }
 
     /// One argument.
     #[inline(always)]
-    pub(crate) fn argument(self, n: usize) -> u64 {
-        self.read(arch::ARGUMENTS[n])
+    pub(crate) fn argument(&self, n: usize) -> u64 {
+        self.at(arch::ARGUMENTS[n])
     }
 
     /// All six. Written out: `array::map` is a call, which the kernel does not take from the linker as it is.
     #[inline(always)]
-    pub(crate) fn arguments(self) -> [u64; 6] {
+    pub(crate) fn arguments(&self) -> [u64; 6] {
         [
             self.argument(0),
             self.argument(1),
@@ -49,9 +57,13 @@ impl Registers {
     }
 
     #[inline(always)]
-    fn read(self, offset: usize) -> u64 {
-        // SAFETY: the helper checks the address.
-        unsafe { bpf_probe_read_kernel(self.0.wrapping_add(offset).cast::<u64>()) }.unwrap_or(0)
+    fn is_of_32_bit_code(&self) -> bool {
+        self.at(arch::CS) & 0xffff == arch::CS_32_BIT
+    }
+
+    #[inline(always)]
+    fn at(&self, offset: usize) -> u64 {
+        self.0[(offset - arch::CALL) / size_of::<u64>()]
     }
 }
 
@@ -61,8 +73,11 @@ pub(crate) fn enter(ctx: &RawTracePointContext) {
     let Some(me) = Target::current() else { return };
     entry::by_system_call(ctx.arg(0));
     let call = lookup(&arch::AT_ENTRY, ctx.arg(1));
-    let regs = Registers(ctx.arg(0));
-    if call == 0 || is_foreign(me, regs) {
+    if call == 0 {
+        return;
+    }
+    let regs = &Registers::read(ctx.arg(0));
+    if is_foreign(me, regs) {
         return;
     }
     if wait::is_wait(call) {
@@ -86,7 +101,7 @@ pub(crate) fn enter(ctx: &RawTracePointContext) {
 #[inline(always)]
 pub(crate) fn exit(ctx: &RawTracePointContext) {
     let Some(me) = Target::current() else { return };
-    let regs = Registers(ctx.arg(0));
+    let regs = &Registers::read(ctx.arg(0));
     let call = lookup(&arch::AT_EXIT, regs.number());
     if call == 0 || is_foreign(me, regs) {
         return;
@@ -112,8 +127,8 @@ pub(crate) fn exit(ctx: &RawTracePointContext) {
 
 /// Whether the call is of 32-bit code: its number means something else. Userspace is told once.
 #[inline(always)]
-fn is_foreign(me: Target, regs: Registers) -> bool {
-    if regs.read(arch::CS) & 0xffff != arch::CS_32_BIT {
+fn is_foreign(me: Target, regs: &Registers) -> bool {
+    if !regs.is_of_32_bit_code() {
         return false;
     }
     if me.mark(TARGET_FOREIGN) {

@@ -23,7 +23,7 @@ pub(crate) fn is_wait(call: u8) -> bool {
 }
 
 #[inline(always)]
-pub(crate) fn begins(me: Target, call: u8, regs: Registers) {
+pub(crate) fn begins(me: Target, call: u8, regs: &Registers) {
     let asks = asks(call, regs);
     thread::waits(me.tid, asks);
     tell(me, if asks { WAIT_ASKS } else { 0 });
@@ -48,7 +48,7 @@ fn tell(me: Target, flags: u8) {
 /// Whether it returns at once, with or without events. This is for its entry: `select` and its like write the time that
 /// is left to where the time was.
 #[inline(always)]
-fn asks(call: u8, regs: Registers) -> bool {
+fn asks(call: u8, regs: &Registers) -> bool {
     if call == Call::EpollWait as u8 {
         regs.argument(3) as i32 == 0
     } else if call == Call::Poll as u8 {

@@ -10,8 +10,9 @@ use memtrace_common::{
     wire::{KIND_WAKE, Wake},
 };
 
+use super::syscall::Registers;
 use crate::{
-    arch::{self, FUTEX, FUTEX_WAIT, FUTEX_WAKE, SavedCall},
+    arch::{FUTEX, FUTEX_WAIT, FUTEX_WAKE},
     emit, entry,
     ids::Ids,
     tally,
@@ -24,7 +25,7 @@ use crate::{
 #[inline(always)]
 pub(crate) fn waking(ctx: &RawTracePointContext) {
     let Some(me) = Target::current() else { return };
-    let Some(words) = saved_call(Task::current()).and_then(wakes) else {
+    let Some(words) = saved(Task::current()).and_then(|regs| wakes(&regs)) else {
         return;
     };
     let woken = Task(ctx.arg(0));
@@ -34,7 +35,7 @@ pub(crate) fn waking(ctx: &RawTracePointContext) {
     if !thread::works(me.tid) && !thread::works(tid) {
         return;
     }
-    let Some(word) = saved_call(woken).and_then(waits_for) else {
+    let Some(word) = saved(woken).and_then(|regs| waits_for(&regs)) else {
         return;
     };
     if word != words[0] && word != words[1] {
@@ -57,40 +58,39 @@ pub(crate) fn waking(ctx: &RawTracePointContext) {
     );
 }
 
-/// The system call that a thread is in, if any, and its arguments, out of the registers that it saved.
+/// The registers that a thread saved when it entered the kernel, and so the system call that it is in, if any.
 #[inline(always)]
-fn saved_call(task: Task) -> Option<SavedCall> {
+fn saved(task: Task) -> Option<Registers> {
     let registers = entry::registers();
     // Nobody has been seen to enter the kernel yet.
     if registers == 0 {
         return None;
     }
-    let at = Task((task.stack() + registers) as *const u8);
-    Some(at.read(arch::SAVED_CALL as u64))
+    Some(Registers::read((task.stack() + registers) as *const u8))
 }
 
 /// The words whose waiters a call wakes.
 #[inline(always)]
-fn wakes(call: SavedCall) -> Option<[u64; 2]> {
+fn wakes(regs: &Registers) -> Option<[u64; 2]> {
     /// `FUTEX_WAKE`, `_REQUEUE`, `_CMP_REQUEUE`, `_WAKE_OP`, `_UNLOCK_PI`, `_WAKE_BITSET`, `_CMP_REQUEUE_PI`, by their
     /// numbers (`include/uapi/linux/futex.h`).
     const OPERATIONS: u64 = 1 << 1 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 7 | 1 << 10 | 1 << 12;
-    let number = call.number();
-    let first = call.argument(0);
+    let number = regs.number();
+    let first = regs.argument(0);
     if number == FUTEX_WAKE {
         return Some([first; 2]);
     }
-    (number == FUTEX && is_one_of(OPERATIONS, call.argument(1))).then(|| [first, call.argument(4)])
+    (number == FUTEX && is_one_of(OPERATIONS, regs.argument(1))).then(|| [first, regs.argument(4)])
 }
 
 /// The word that a call waits for.
 #[inline(always)]
-fn waits_for(call: SavedCall) -> Option<u64> {
+fn waits_for(regs: &Registers) -> Option<u64> {
     /// `FUTEX_WAIT`, `_LOCK_PI`, `_WAIT_BITSET`, `_WAIT_REQUEUE_PI`, `_LOCK_PI2`.
     const OPERATIONS: u64 = 1 << 0 | 1 << 6 | 1 << 9 | 1 << 11 | 1 << 13;
-    let number = call.number();
-    let waits = number == FUTEX_WAIT || (number == FUTEX && is_one_of(OPERATIONS, call.argument(1)));
-    waits.then(|| call.argument(0))
+    let number = regs.number();
+    let waits = number == FUTEX_WAIT || (number == FUTEX && is_one_of(OPERATIONS, regs.argument(1)));
+    waits.then(|| regs.argument(0))
 }
 
 #[inline(always)]
