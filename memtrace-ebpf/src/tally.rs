@@ -7,7 +7,7 @@ use memtrace_common::{
     wire::{FrameCount, KIND_TALLY, Tally},
 };
 
-use crate::{TALLIES, emit, target::Target, task::Task};
+use crate::{TALLIES, emit, target::Target, task::Task, thread};
 
 /// A thread's, where one has begun.
 #[inline(always)]
@@ -16,13 +16,10 @@ pub(crate) fn of(tid: u32) -> Option<&'static mut Running> {
     TALLIES.get_ptr_mut(tid).map(|running| unsafe { &mut *running })
 }
 
-/// A thread's whose work is added up.
+/// A thread's whose work is added up. Most have none, and are not looked up for that.
 #[inline(always)]
 pub(crate) fn added_up(tid: u32) -> Option<&'static mut Running> {
-    match of(tid) {
-        Some(running) if running.stack != 0 => Some(running),
-        _ => None,
-    }
+    if thread::is_added_up(tid) { of(tid) } else { None }
 }
 
 /// The running thread's, to note something in. Its work is not added up for that.
@@ -39,7 +36,15 @@ pub(crate) fn notes(me: Target) -> Option<&'static mut Running> {
 
 /// Has the running thread's work added up from here on.
 #[inline(always)]
-pub(crate) fn begin(me: Target) -> Option<&'static mut Running> {
+pub(crate) fn begin(me: Target) {
+    if !thread::is_added_up(me.tid) {
+        let _ = begun(me);
+    }
+}
+
+/// The same, for whoever has something to note in its sums.
+#[inline(always)]
+pub(crate) fn begun(me: Target) -> Option<&'static mut Running> {
     let Some(running) = notes(me) else {
         emit::lost(Family::Frame);
         return None;
@@ -47,24 +52,34 @@ pub(crate) fn begin(me: Target) -> Option<&'static mut Running> {
     if running.stack == 0 {
         running.stack = Task::current().stack();
     }
+    thread::begins_sums(me.tid);
     Some(running)
 }
 
 /// Sends what there is, and begins anew.
 #[inline(always)]
 pub(crate) fn flush(me: Target) {
-    tell(me.tgid, me.tid, me.tid, Task::current().0 as u64);
+    tell_untold(me.tgid, me.tid, me.tid, Task::current());
 }
 
 /// The same for another thread of the process, which rests.
 #[inline(always)]
 pub(crate) fn flush_other(me: Target, tid: u32, task: Task) {
-    tell(me.tgid, tid, tid, task.0 as u64);
+    tell_untold(me.tgid, tid, tid, task);
+}
+
+/// Most often there is nothing, and nothing is looked up.
+#[inline(always)]
+fn tell_untold(tgid: u32, tid: u32, kept_under: u32, task: Task) {
+    if thread::has_untold(kept_under) {
+        tell(tgid, tid, kept_under, task.0 as u64);
+    }
 }
 
 /// A function of its own, for what calls it is many: numbers go in and out, which every kernel's verifier takes.
 #[inline(never)]
 extern "C" fn tell(tgid: u32, tid: u32, kept_under: u32, task: u64) -> u32 {
+    thread::tells(kept_under);
     let Some(running) = of(kept_under) else { return 0 };
     let Running {
         frames,
@@ -73,9 +88,6 @@ extern "C" fn tell(tgid: u32, tid: u32, kept_under: u32, task: u64) -> u32 {
         last_fault_ns,
         ..
     } = *running;
-    if frames.user | frames.page_table | frames.kernel | frames.freed | timed_faults == 0 {
-        return 0;
-    }
     running.frames = FrameCount::default();
     running.timed_faults = 0;
     running.fault_ns = 0;
@@ -124,7 +136,7 @@ pub(crate) fn take_last_fault(tid: u32) -> u32 {
 /// The running thread had another number until now.
 #[inline(always)]
 pub(crate) fn renumbered(me: Target, old_tid: u32) {
-    tell(me.tgid, me.tid, old_tid, Task::current().0 as u64);
+    tell_untold(me.tgid, me.tid, old_tid, Task::current());
     forget(old_tid);
 }
 
@@ -133,4 +145,5 @@ pub(crate) fn renumbered(me: Target, old_tid: u32) {
 pub(crate) fn forget(tid: u32) {
     // Most threads have none.
     let _ = TALLIES.remove(tid);
+    thread::loses_sums(tid);
 }

@@ -1,4 +1,5 @@
-//! A byte for every possible thread: what its next wake-up and its wait for events are judged by.
+//! A byte for every possible thread: what its next wake-up and its wait for events are judged by, and whether it has
+//! sums in `tally` that are worth looking up.
 //!
 //! Owns what the bits mean. One load or store and no hashing, because wake-ups are many. Must not know requests: a
 //! thread *may* have work for one.
@@ -12,6 +13,12 @@ use crate::THREADS;
 const WORKS: u8 = 1;
 /// The wait for events that it is in, or was in last, returns at once.
 const ASKS: u8 = 2;
+/// Its work is added up.
+const ADDED_UP: u8 = 4;
+/// Its sums have something that no record has told.
+const UNTOLD: u8 = 8;
+/// What is known of its sums.
+const SUMS: u8 = ADDED_UP | UNTOLD;
 
 /// Whether it may have work for a request.
 #[inline(always)]
@@ -22,22 +29,55 @@ pub(crate) fn works(tid: u32) -> bool {
 /// It may from now on.
 #[inline(always)]
 pub(crate) fn gets_work(tid: u32) {
-    let flags = load(tid);
-    if flags & WORKS == 0 {
-        store(tid, flags | WORKS);
-    }
+    set(tid, WORKS);
 }
 
 /// It has none from now on.
 #[inline(always)]
 pub(crate) fn rests(tid: u32) {
-    store(tid, 0);
+    change(tid, SUMS, 0);
 }
 
 /// It goes to wait for events, and works for whom they are. `asks` where it does not stay if there are none.
 #[inline(always)]
 pub(crate) fn waits(tid: u32, asks: bool) {
-    store(tid, if asks { WORKS | ASKS } else { WORKS });
+    change(tid, SUMS, if asks { WORKS | ASKS } else { WORKS });
+}
+
+/// Whether its work is added up.
+#[inline(always)]
+pub(crate) fn is_added_up(tid: u32) -> bool {
+    load(tid) & ADDED_UP != 0
+}
+
+/// It is from now on.
+#[inline(always)]
+pub(crate) fn begins_sums(tid: u32) {
+    set(tid, ADDED_UP);
+}
+
+/// They have grown.
+#[inline(always)]
+pub(crate) fn adds(tid: u32) {
+    set(tid, UNTOLD);
+}
+
+/// Whether they have since they were last told.
+#[inline(always)]
+pub(crate) fn has_untold(tid: u32) -> bool {
+    load(tid) & UNTOLD != 0
+}
+
+/// They are told.
+#[inline(always)]
+pub(crate) fn tells(tid: u32) {
+    change(tid, !UNTOLD, 0);
+}
+
+/// They are gone.
+#[inline(always)]
+pub(crate) fn loses_sums(tid: u32) {
+    change(tid, !SUMS, 0);
 }
 
 /// Whether its last wait would not have stayed.
@@ -49,7 +89,7 @@ pub(crate) fn asked(tid: u32) -> bool {
 /// It is new, and may work for whom its parent does. The number may have been another's.
 #[inline(always)]
 pub(crate) fn is_born(tid: u32, parent: u32) {
-    store(tid, load(parent) & WORKS);
+    change(tid, 0, load(parent) & WORKS);
 }
 
 #[inline(always)]
@@ -61,12 +101,21 @@ fn load(tid: u32) -> u8 {
     }
 }
 
-/// A thread writes its own byte, and a waker that of a thread that rests.
 #[inline(always)]
-fn store(tid: u32, flags: u8) {
+fn set(tid: u32, flags: u8) {
+    if load(tid) & flags == 0 {
+        change(tid, !0, flags);
+    }
+}
+
+/// Leaves those to `keep` and sets others. A thread writes its own byte, and a waker that of a thread that rests.
+#[inline(always)]
+fn change(tid: u32, keep: u8, flags: u8) {
     if let Some(slot) = slot(tid) {
         // SAFETY: as above.
-        unsafe { slot.write_volatile(flags) };
+        let before = unsafe { slot.read_volatile() };
+        // SAFETY: as above.
+        unsafe { slot.write_volatile(before & keep | flags) };
     }
 }
 

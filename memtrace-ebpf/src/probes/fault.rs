@@ -11,7 +11,7 @@ use memtrace_common::{
     wire::{FAULT_EXEC, FAULT_KERNEL, FAULT_PROTECTION, FAULT_WRITE, Fault, KIND_FAULT},
 };
 
-use crate::{FAULT_TIME, arch, emit, entry, tally, target::Target};
+use crate::{FAULT_TIME, arch, emit, entry, tally, target::Target, thread};
 
 #[inline(always)]
 pub(crate) fn user(ctx: &RawTracePointContext) {
@@ -46,7 +46,7 @@ fn record(ctx: &RawTracePointContext, me: Target, mode: u8) {
     let timed = if FAULT_TIME.load() == 0 {
         None
     } else {
-        tally::begin(me)
+        tally::begun(me)
     };
     if let Some(running) = &timed {
         header = header.with_last_fault_ns(running.last_fault_ns);
@@ -81,6 +81,7 @@ pub(crate) fn ended() {
         let took = now.saturating_sub(running.fault_since_ns).max(1);
         running.fault_ns += took;
         running.timed_faults += 1;
+        thread::adds(me.tid);
         running.fault_since_ns = 0;
         if running.fault_is_lost == 0 {
             running.last_fault_ns = took.min(u64::from(u32::MAX)) as u32;

@@ -4,7 +4,7 @@
 
 use aya_ebpf::programs::RawTracePointContext;
 
-use crate::{HUGE_ORDER, entry::Behalf, tally, target::Target};
+use crate::{HUGE_ORDER, entry::Behalf, tally, target::Target, thread};
 
 /// `include/linux/gfp_types.h`. These have had the same bits since before 5.8.
 const GFP_MOVABLE: u64 = 1 << 3;
@@ -49,6 +49,7 @@ pub(crate) fn allocated(ctx: &RawTracePointContext) {
     if order == HUGE_ORDER.load() {
         running.frames.huge += 1;
     }
+    thread::adds(me.tid);
 }
 
 /// `(struct page *page, unsigned int order)`
@@ -60,6 +61,7 @@ pub(crate) fn freed(ctx: &RawTracePointContext) {
     };
     if Behalf::of(ctx, running) == Behalf::Thread {
         running.frames.freed += 1 << order(ctx);
+        thread::adds(me.tid);
     }
 }
 

@@ -166,7 +166,7 @@ fn mark(me: Target, fd: i32, ret: i64, address: u64) {
         return;
     }
     tally::flush(me);
-    let _ = tally::begin(me);
+    tally::begin(me);
     thread::gets_work(me.tid);
     rss::send(me);
     payload::send(
@@ -246,7 +246,7 @@ fn turn(me: Target, op: u8, fd: i32, ret: i64, state: &'static mut FdState) -> O
     thread::gets_work(me.tid);
     rss::send(me);
     if op == OP_READ {
-        let _ = tally::begin(me);
+        tally::begin(me);
         state.write_budget = HEAD_MAX as u32;
         Some(&mut state.read_budget)
     } else {
