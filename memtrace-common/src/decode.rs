@@ -192,8 +192,21 @@ impl<'a> Payload<'a> {
     }
 }
 
+/// The records of one entry of the ring: one, or resident memory and the call that it is told with.
+pub fn entry(bytes: &[u8]) -> impl Iterator<Item = Result<Record<'_>, DecodeError>> {
+    let mut left = Some(bytes);
+    core::iter::from_fn(move || {
+        let bytes = left.take()?;
+        let record = Record::decode(bytes);
+        if let Ok(Record::Rss(_)) = record {
+            left = bytes.get(size_of::<Rss>()..).filter(|rest| !rest.is_empty());
+        }
+        Some(record)
+    })
+}
+
 impl<'a> Record<'a> {
-    /// Reads one record.
+    /// Reads one record, at the beginning of these bytes.
     ///
     /// # Errors
     /// [`DecodeError`] where the bytes are cut off, of unknown kind, or contradict themselves.
@@ -389,6 +402,39 @@ mod tests {
         assert_eq!(payload.with_captured(b"xxxxxx"), None);
         let unseen = Payload::unseen(7);
         assert_eq!(Payload::new(7, *unseen.segments(), unseen.captured()), Ok(unseen));
+    }
+
+    #[test]
+    fn an_entry_is_a_record_or_resident_memory_and_a_call() {
+        let rss = Rss {
+            header: Header {
+                kind: wire::KIND_RSS,
+                ..Header::default()
+            },
+            pages: [1, 2, 3, 4],
+            error_pages: 5,
+        };
+        let segment = Segment {
+            len: 2,
+            head: 2,
+            tail: 0,
+        };
+        let io = read(2, &[segment], b"hi");
+        let both = [rss.as_bytes(), &io].concat();
+        let told: Vec<_> = entry(&both).collect();
+        assert_eq!(told, [Ok(Record::Rss(rss)), Record::decode(&io)]);
+        assert!(matches!(told[1], Ok(Record::Io(..))));
+
+        let alone: Vec<_> = entry(rss.as_bytes()).collect();
+        assert_eq!(alone, [Ok(Record::Rss(rss))]);
+        let call: Vec<_> = entry(&io).collect();
+        assert_eq!(call, [Record::decode(&io)]);
+        let cut: Vec<_> = entry(&both[..100]).collect();
+        assert_eq!(
+            cut,
+            [Ok(Record::Rss(rss)), Err(DecodeError::Short { kind: 0, len: 20 })]
+        );
+        assert_eq!(entry(&[]).count(), 1, "an empty entry is not read");
     }
 
     #[test]

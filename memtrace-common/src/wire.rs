@@ -40,7 +40,7 @@ pub const KIND_FOREIGN: u8 = 10;
 
 /// `Header::kind`: what the thread's work took since its last one, [`Tally`].
 pub const KIND_TALLY: u8 = 11;
-/// `Header::kind`: the process's resident memory, [`Rss`].
+/// `Header::kind`: the process's resident memory, [`Rss`]. The [`Io`] that it is for follows in the same entry of the ring.
 pub const KIND_RSS: u8 = 12;
 /// `Header::kind`: a `munmap` returned, [`Unmapped`].
 pub const KIND_UNMAPPED: u8 = 13;
@@ -264,7 +264,7 @@ pub struct Tally {
 /// Kinds of resident memory, in the kernel's order (`MM_FILEPAGES`, …, `include/linux/mm_types_task.h`).
 pub const RSS_KINDS: usize = 4;
 
-/// The resident memory of the header's process.
+/// The resident memory of the header's process, at the time of the [`Io`] that follows.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Rss {

@@ -54,16 +54,19 @@ pub(crate) fn send<T: 'static>(family: Family, time_ns: u64, record: T) -> bool 
     }
 }
 
-/// Sends `len` bytes. The verifier has to know that they lie in one map value.
+/// Sends `len` bytes in one entry: a record of each of these families. The verifier has to know that they lie in one map
+/// value.
 #[inline(always)]
-pub(crate) fn send_bytes(family: Family, time_ns: u64, bytes: *mut u8, len: u64) {
+pub(crate) fn send_bytes<const N: usize>(families: [Family; N], time_ns: u64, bytes: *mut u8, len: u64) {
     // SAFETY: the verifier has checked pointer and length against the map value.
     let failed =
         unsafe { bpf_ringbuf_output((&raw const RING).cast_mut().cast(), bytes.cast(), len, NO_WAKEUP) };
-    if failed == 0 {
-        sent(family, time_ns);
-    } else {
-        dropped(family, time_ns);
+    for family in families {
+        if failed == 0 {
+            sent(family, time_ns);
+        } else {
+            dropped(family, time_ns);
+        }
     }
 }
 

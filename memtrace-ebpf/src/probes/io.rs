@@ -14,7 +14,6 @@ use memtrace_common::{
 
 use super::{
     payload::{self, Buffers, Mmsghdr, Msghdr, read_user},
-    rss,
     syscall::Registers,
 };
 use crate::{FDS, PARENTS, arch::Call, emit, tally, target::Target, thread};
@@ -118,7 +117,7 @@ pub(crate) fn close_range(me: Target, regs: &Registers) {
 
 /// Bytes went through a descriptor, or a read found the end.
 #[inline(always)]
-fn moved(me: Target, call: u8, regs: &Registers, fd: i32, ret: i64) {
+fn moved(me: Target, call: u8, regs: &Registers, mut fd: i32, ret: i64) {
     if peeks(call, regs) {
         return;
     }
@@ -148,10 +147,11 @@ fn moved(me: Target, call: u8, regs: &Registers, fd: i32, ret: i64) {
     } else if call == Call::Sendmmsg as u8 {
         return messages(me, OP_WRITE, fd, regs.argument(1), ret);
     } else if call == Call::Splice as u8 {
-        unseen(me, OP_READ, fd, ret);
-        return unseen(me, OP_WRITE, regs.argument(2) as i32, ret);
+        let _ = seen(me, OP_READ, fd, ret, Buffers::Nowhere);
+        fd = regs.argument(2) as i32;
+        (OP_WRITE, Buffers::Nowhere)
     } else {
-        return unseen(me, OP_WRITE, fd, ret);
+        (OP_WRITE, Buffers::Nowhere)
     };
     if !seen(me, op, fd, ret, buffers) && call == Call::Write as u8 {
         mark(me, fd, ret, regs.argument(1));
@@ -168,7 +168,6 @@ fn mark(me: Target, fd: i32, ret: i64, address: u64) {
     tally::flush(me);
     tally::begin(me);
     thread::gets_work(me.tid);
-    rss::send(me);
     payload::send(
         me,
         OP_MARK,
@@ -190,16 +189,6 @@ fn peeks(call: u8, regs: &Registers) -> bool {
         return false;
     };
     flags & MSG_PEEK != 0
-}
-
-/// A move whose bytes were in nobody's memory, or are not looked at.
-#[inline(always)]
-fn unseen(me: Target, op: u8, fd: i32, ret: i64) {
-    if let Some(state) = state(me, fd)
-        && turn(me, op, fd, ret, state).is_some()
-    {
-        plain(me, op, 0, fd, ret, 0);
-    }
 }
 
 /// Returns whether the descriptor is a connection.
@@ -244,7 +233,6 @@ fn turn(me: Target, op: u8, fd: i32, ret: i64, state: &'static mut FdState) -> O
     }
     tally::flush(me);
     thread::gets_work(me.tid);
-    rss::send(me);
     if op == OP_READ {
         tally::begin(me);
         state.write_budget = HEAD_MAX as u32;

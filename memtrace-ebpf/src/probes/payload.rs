@@ -6,11 +6,12 @@ use aya_ebpf::helpers::{bpf_probe_read_user, generated::bpf_probe_read_user as p
 use memtrace_common::{
     map::Family,
     wire::{
-        HEAD_MAX, IO_PAYLOAD, Io, KIND_IO, OP_RECV_FD, PAYLOAD_MAX, SEGMENTS_MAX, SHORT_HEAD, SHORT_TAIL,
-        Segment, Segments,
+        HEAD_MAX, IO_PAYLOAD, Io, KIND_IO, OP_RECV_FD, PAYLOAD_MAX, Rss, SEGMENTS_MAX, SHORT_HEAD,
+        SHORT_TAIL, Segment, Segments,
     },
 };
 
+use super::rss;
 use crate::{SCRATCH, emit, target::Target};
 
 /// A record while it is put together, and how far it is.
@@ -19,7 +20,9 @@ use crate::{SCRATCH, emit, target::Target};
 /// every turn of the loop looks the same to it and is walked once.
 #[repr(C)]
 pub(crate) struct Scratch {
-    io: Io,
+    /// Goes before the record where the connection is a client's, see `rss`.
+    pub(super) rss: Rss,
+    pub(super) io: Io,
     segments: Segments,
     /// As far as the verifier can tell, the last read may begin at `PAYLOAD_MAX` and be `HEAD_MAX` long.
     bytes: [u8; PAYLOAD_MAX + HEAD_MAX],
@@ -46,6 +49,8 @@ pub(crate) enum Buffers {
     Many(u64, u64),
     /// As `Many`, for the first `len` bytes; where the others are is not looked up.
     First { iov: u64, iov_len: u64, len: u64 },
+    /// They were in nobody's memory.
+    Nowhere,
 }
 
 /// `struct iovec`
@@ -116,7 +121,7 @@ pub(crate) fn send_descriptors(me: Target, fd: i32, message: &Msghdr, mut each: 
         // SAFETY: within `bytes`, whose beginning is aligned. Volatile, because a helper wrote it.
         each(unsafe { number.read_volatile() });
     }
-    submit(scratch);
+    submit(scratch, false);
 }
 
 /// Where the numbers are that the `SCM_RIGHTS` part of a message holds, and their length in bytes.
@@ -146,7 +151,8 @@ fn rights(message: &Msghdr) -> Option<(u64, u64)> {
     None
 }
 
-/// Sends what `ret` bytes through `fd` looked like, and takes what was captured whole off the budget.
+/// Sends what `ret` bytes through `fd` looked like, with the process's resident memory, and takes what was captured whole
+/// off the budget.
 #[inline(always)]
 pub(crate) fn send(me: Target, op: u8, fd: i32, ret: i64, buffers: Buffers, budget: &mut u32) {
     let Some(scratch) = scratch() else { return };
@@ -157,18 +163,22 @@ pub(crate) fn send(me: Target, op: u8, fd: i32, ret: i64, buffers: Buffers, budg
             used: 0,
             left: match buffers {
                 Buffers::First { len, .. } => min(len, ret as u64),
-                Buffers::One(_) | Buffers::Many(..) => ret as u64,
+                Buffers::One(_) | Buffers::Many(..) | Buffers::Nowhere => ret as u64,
             },
             full: u64::from(*budget),
         },
     );
     emit::probing(|| capture(scratch, buffers));
     *budget = load(scratch).full as u32;
-    submit(scratch);
+    if rss::before() {
+        submit(scratch, true);
+    } else {
+        submit(scratch, false);
+    }
 }
 
 #[inline(always)]
-fn scratch() -> Option<&'static mut Scratch> {
+pub(super) fn scratch() -> Option<&'static mut Scratch> {
     // SAFETY: this CPU's own element; only `sys_exit` uses it, and that does not preempt itself.
     SCRATCH.get_ptr_mut(0).map(|scratch| unsafe { &mut *scratch })
 }
@@ -200,15 +210,22 @@ fn begin(scratch: &mut Scratch, me: Target, op: u8, fd: i32, ret: i64) {
     );
 }
 
+/// Sends the record, and resident memory before it where it is known.
 #[inline(always)]
-fn submit(scratch: &mut Scratch) {
+fn submit(scratch: &mut Scratch, with_rss: bool) {
     let used = load(scratch).used;
     if used > PAYLOAD_MAX as u64 {
         return;
     }
     let time_ns = scratch.io.header.time_ns;
     let len = (size_of::<Io>() + size_of::<Segments>()) as u64 + used;
-    emit::send_bytes(Family::Io, time_ns, (&raw mut *scratch).cast(), len);
+    if with_rss {
+        let len = size_of::<Rss>() as u64 + len;
+        let families = [Family::Frame, Family::Io];
+        emit::send_bytes(families, time_ns, (&raw mut scratch.rss).cast(), len);
+    } else {
+        emit::send_bytes([Family::Io], time_ns, (&raw mut scratch.io).cast(), len);
+    }
 }
 
 /// Copies what is wanted of up to eight buffers.
@@ -217,7 +234,7 @@ fn capture(scratch: &mut Scratch, buffers: Buffers) {
     let (address, count) = match buffers {
         Buffers::One(address) => (address, 0),
         Buffers::Many(iov, iov_len) | Buffers::First { iov, iov_len, .. } if iov_len > 0 => (iov, iov_len),
-        Buffers::Many(..) | Buffers::First { .. } => return,
+        Buffers::Many(..) | Buffers::First { .. } | Buffers::Nowhere => return,
     };
     for i in 0..SEGMENTS_MAX {
         let buffer = if count == 0 {

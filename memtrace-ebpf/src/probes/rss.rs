@@ -8,14 +8,14 @@
 
 use aya_ebpf::helpers::generated::bpf_map_lookup_percpu_elem;
 use memtrace_common::{
-    map::{Family, RSS_BY_CPU, RSS_BY_THREAD, RSS_CPUS_MAX},
-    wire::{KIND_RSS, RSS_KINDS, Rss},
+    map::{RSS_BY_CPU, RSS_BY_THREAD, RSS_CPUS_MAX, RSS_UNKNOWN},
+    wire::{Header, KIND_RSS, RSS_KINDS, Rss},
 };
 
+use super::payload;
 use crate::{
     ARRAY_PPTRS, COUNTER_COUNT, COUNTER_CPUS, COUNTER_SIZE, COUNTERS, CPU_OFFSETS, CPUS, MM_RSS, RSS_BATCH,
-    RSS_KEPT, SIGNAL_THREADS, TASK_RSS, TASK_SIGNAL, emit,
-    target::Target,
+    RSS_KEPT, SIGNAL_THREADS, TASK_RSS, TASK_SIGNAL,
     task::{Task, number},
 };
 
@@ -29,31 +29,36 @@ struct Counter {
     cpus: u64,
 }
 
-/// Sends the running thread's process's.
+/// Puts the running thread's process's before the record that is put together: they are told in one entry of the ring.
+/// Returns whether it is known.
 #[inline(always)]
-pub(crate) fn send(me: Target) {
-    tell(me.tgid, me.tid);
+pub(crate) fn before() -> bool {
+    RSS_KEPT.load() != RSS_UNKNOWN && fill() != 0
 }
 
 /// A function of its own, as in `tally`.
 #[inline(never)]
-extern "C" fn tell(tgid: u32, tid: u32) -> u32 {
+extern "C" fn fill() -> u32 {
+    let Some(scratch) = payload::scratch() else {
+        return 0;
+    };
     let task = Task::current();
     let (pages, error_pages) = match RSS_KEPT.load() {
         RSS_BY_CPU => by_cpu(task.mm()),
         RSS_BY_THREAD => by_thread(task),
         _ => return 0,
     };
-    let header = emit::header_of(tgid, tid, task.fault_count(), KIND_RSS);
-    emit::send(
-        Family::Frame,
-        header.time_ns,
-        Rss {
-            header,
-            pages,
-            error_pages,
+    scratch.rss = Rss {
+        header: Header {
+            kind: KIND_RSS,
+            flags: 0,
+            op: 0,
+            fd: 0,
+            ..scratch.io.header
         },
-    );
+        pages,
+        error_pages,
+    };
     1
 }
 

@@ -11,7 +11,7 @@ use std::{
 
 use memtrace_common::{
     FaultCount, Fd, Nanos, Tgid, Tid,
-    decode::Record,
+    decode::{self, DecodeError, Record},
     wire::{MM_MMAP, MM_NAME, Mm, OP_ACCEPT, OP_CLOSE, OP_LISTEN, OP_RECV_FD, OP_SOCKET},
 };
 use rustix::time::{ClockId, clock_gettime};
@@ -30,7 +30,7 @@ use crate::{
     record::Clocks,
 };
 
-/// Records taken from the ring at a time, so that the rest of the program gets its turn.
+/// Entries taken from the ring at a time, so that the rest of the program gets its turn.
 const BATCH: usize = 65_536;
 /// Longer than a fault takes, unless its thread is preempted in the middle of it.
 const FAULT_IN_FLIGHT: Duration = Duration::from_millis(2);
@@ -167,13 +167,14 @@ impl Live {
 
     /// Hands on what the ring has. Returns whether there may be more.
     pub fn pump(&mut self, mut sink: impl FnMut(Event<'_>)) -> bool {
-        let mut undecoded = 0;
+        let (mut received, mut undecoded) = (0, 0);
         let mut found: Vec<(Tgid, Fd, Held)> = Vec::new();
         let mut joined: Vec<Tgid> = Vec::new();
         let (running, kin, listeners) = (&mut self.running, &mut self.kin, &mut self.listeners);
         let (leaving, dying, paths) = (&mut self.leaving, &mut self.dying, &mut self.paths);
-        let count = self.probes.drain(BATCH, |bytes| {
-            let Ok(record) = Record::decode(bytes) else {
+        let mut each = |record: Result<Record<'_>, DecodeError>| {
+            received += 1;
+            let Ok(record) = record else {
                 undecoded += 1;
                 return;
             };
@@ -203,14 +204,17 @@ impl Live {
                     found.push((tgid, fd, held));
                 }
             }
-        });
+        };
+        let count = self
+            .probes
+            .drain(BATCH, |bytes| decode::entry(bytes).for_each(&mut each));
         for (tgid, fd, held) in found {
             self.set_role(tgid, fd, held);
         }
         for tgid in joined {
             self.time_faults(tgid, Tid(tgid.0));
         }
-        self.received += count as u64;
+        self.received += received;
         self.undecoded += undecoded;
         count == BATCH
     }

@@ -245,13 +245,13 @@ impl Probes {
         }
     }
 
-    /// Hands up to `limit` records to `each`; returns how many there were.
+    /// Hands up to `limit` entries of the ring to `each`; returns how many there were.
     pub fn drain(&mut self, limit: usize, mut each: impl FnMut(&[u8])) -> usize {
         let mut count = 0;
         while count < limit
-            && let Some(record) = self.ring.next()
+            && let Some(entry) = self.ring.next()
         {
-            each(&record);
+            each(&entry);
             count += 1;
         }
         count
