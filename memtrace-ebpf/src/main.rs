@@ -83,8 +83,8 @@ static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static GAP: Array<Gap> = Array::with_max_entries(1, 0);
 
-/// By thread: of those that have read from a client or have changed their address space, and of all targets' where
-/// faults are timed.
+/// By thread: of those that were handed work (by a client, another process or thread) or have changed their address
+/// space, and of all targets' where faults are timed.
 #[map]
 static TALLIES: HashMap<u32, Running> = HashMap::with_max_entries(32_768, BPF_F_NO_PREALLOC);
 

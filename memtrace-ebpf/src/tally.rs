@@ -25,13 +25,18 @@ pub(crate) fn added_up(tid: u32) -> Option<&'static mut Running> {
 /// The running thread's, to note something in. Its work is not added up for that.
 #[inline(always)]
 pub(crate) fn notes(me: Target) -> Option<&'static mut Running> {
-    let noted = of(me.tid);
+    notes_of(me.tid)
+}
+
+#[inline(always)]
+fn notes_of(tid: u32) -> Option<&'static mut Running> {
+    let noted = of(tid);
     if noted.is_some() {
         return noted;
     }
     // Where there is no room, none is found.
-    let _ = TALLIES.insert(me.tid, Running::default(), 0);
-    of(me.tid)
+    let _ = TALLIES.insert(tid, Running::default(), 0);
+    of(tid)
 }
 
 /// Has the running thread's work added up from here on.
@@ -54,6 +59,19 @@ pub(crate) fn begun(me: Target) -> Option<&'static mut Running> {
     }
     thread::begins_sums(me.tid);
     Some(running)
+}
+
+/// The same for another thread, which does not run meanwhile.
+#[inline(always)]
+pub(crate) fn begin_other(tid: u32, task: Task) {
+    if thread::is_added_up(tid) {
+        return;
+    }
+    let Some(running) = notes_of(tid) else {
+        return emit::lost(Family::Frame);
+    };
+    running.stack = task.stack();
+    thread::begins_sums(tid);
 }
 
 /// Sends what there is, and begins anew.

@@ -106,6 +106,33 @@ fn nobody_is_woken_by_a_wake_in_vain_or_by_time() {
     assert_eq!(wakes, []);
 }
 
+/// The page frames of each time that it was asked.
+#[test]
+#[ignore = "needs root"]
+fn what_a_thread_takes_for_work_that_it_is_handed_is_told_hand_off_by_hand_off() {
+    const PAGES: u64 = 7;
+    #[derive(Deserialize)]
+    struct Asked {
+        worker: u32,
+    }
+    for how in ["futex", "pipe"] {
+        let mut told: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
+        let (_, asked): (_, Asked) = handoffs(
+            &format!("work --how {how} --count {COUNT} --pages {PAGES}"),
+            |event| {
+                if let Event::Record(Record::Tally(tally)) = event {
+                    told.entry(tally.header.tid).or_default().push(tally.frames.user);
+                }
+            },
+        );
+        let told = told.remove(&asked.worker).unwrap_or_default();
+        // Before the first time it had just begun, and after the last it ends.
+        let each_time: Vec<_> = told.iter().filter(|user| **user == PAGES).collect();
+        assert_eq!(each_time.len(), COUNT as usize, "{how}: {told:?}");
+        assert!(told.len() <= COUNT as usize + 2, "{how}: {told:?}");
+    }
+}
+
 #[derive(Debug, Deserialize)]
 struct Made {
     eventfd: i32,

@@ -216,6 +216,7 @@ fn turn(me: Target, op: u8, fd: i32, ret: i64, state: &'static mut FdState) -> O
             tally::flush(me);
             if flags == IO_OUTBOUND || op == OP_READ {
                 thread::gets_work(me.tid);
+                tally::begin(me);
             }
             plain(me, op, flags, fd, ret, 0);
         }

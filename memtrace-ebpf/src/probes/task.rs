@@ -50,6 +50,9 @@ pub(crate) fn fork(ctx: &RawTracePointContext) {
             adopt(me, child_tgid, header.time_ns);
         }
     }
+    if thread::works(child_tid) {
+        tally::begin_other(child_tid, child);
+    }
     emit::send(
         Family::Task,
         header.time_ns,

@@ -45,6 +45,7 @@ pub(crate) fn waking(ctx: &RawTracePointContext) {
     tally::flush(me);
     tally::flush_other(me, tid, woken);
     thread::gets_work(tid);
+    tally::begin_other(tid, woken);
     let header = emit::header(me, KIND_WAKE);
     emit::send(
         Family::Io,

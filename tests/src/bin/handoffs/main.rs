@@ -5,6 +5,7 @@
 
 mod channels;
 mod wakes;
+mod work;
 
 use std::io::{self, Write as _};
 
@@ -45,6 +46,17 @@ enum Act {
         #[arg(long)]
         early: bool,
     },
+    /// One thread has another touch pages, again and again.
+    Work {
+        /// How the other is asked.
+        #[arg(long)]
+        how: work::How,
+        #[arg(long)]
+        count: usize,
+        /// So many pages each time.
+        #[arg(long)]
+        pages: usize,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
@@ -61,6 +73,7 @@ fn main() -> anyhow::Result<()> {
         Act::Channels { count, .. } => early
             .map_or_else(channels::Channels::make, Ok)?
             .go_through(count)?,
+        Act::Work { how, count, pages } => work::work(how, count, pages)?,
     };
     say(&done)?;
     wait_for_a_byte()

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use rustix::thread::futex::{self, Flags, WakeOp, WakeOpCmp};
 use rustix::thread::{Pid, gettid};
 
-const NOW: Timespec = Timespec {
+pub(crate) const NOW: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 0,
 };
@@ -60,10 +60,10 @@ pub(crate) fn wakes(by: By, count: u32, busy: Busy) -> anyhow::Result<String> {
         if busy == Busy::Woken {
             poll(&mut [], Some(&NOW))?;
         }
-        TID.store(number(gettid()), Ordering::Release);
+        here_i_am();
         match by {
             By::UnlockPi => (1..=count).try_for_each(take_turn),
-            _ => (0..count).try_for_each(|_| Ok(futex::wait(&WORD, Flags::PRIVATE, 0, None)?)),
+            _ => (0..count).try_for_each(|_| wait()),
         }
     });
     match by {
@@ -74,7 +74,7 @@ pub(crate) fn wakes(by: By, count: u32, busy: Busy) -> anyhow::Result<String> {
     Ok(format!(
         r#"{{"waker":{},"other":{},"word":{}}}"#,
         number(gettid()),
-        TID.load(Ordering::Acquire),
+        who_is_there(),
         std::ptr::from_ref(&WORD).addr()
     ))
 }
@@ -102,8 +102,23 @@ pub(crate) fn vain(count: u32) -> anyhow::Result<String> {
     Ok("{}".to_owned())
 }
 
+/// The calling thread is the one that will be woken.
+pub(crate) fn here_i_am() {
+    TID.store(number(gettid()), Ordering::Release);
+}
+
+/// Its number; 0 before it has said so.
+pub(crate) fn who_is_there() -> u32 {
+    TID.load(Ordering::Acquire)
+}
+
+/// Until it is woken.
+pub(crate) fn wait() -> anyhow::Result<()> {
+    Ok(futex::wait(&WORD, Flags::PRIVATE, 0, None)?)
+}
+
 /// Once, when it sleeps; on its way to do so it may sleep for something else.
-fn wake_the_other(by: By) -> anyhow::Result<()> {
+pub(crate) fn wake_the_other(by: By) -> anyhow::Result<()> {
     loop {
         wait_until_it_sleeps()?;
         match wake_one(by)? {
@@ -130,7 +145,7 @@ fn wake_one(by: By) -> rustix::io::Result<usize> {
 fn wait_until_it_sleeps() -> anyhow::Result<()> {
     let futex = format!("{} ", libc::SYS_futex);
     loop {
-        let tid = TID.load(Ordering::Acquire);
+        let tid = who_is_there();
         if tid != 0 {
             let call = std::fs::read_to_string(format!("/proc/self/task/{tid}/syscall"));
             if call.context("the other thread")?.starts_with(&futex) {
