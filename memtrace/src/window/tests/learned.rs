@@ -3,8 +3,8 @@
 use super::*;
 
 /// Worker 1 hands a request's job to worker 2, which does another's instead: so many times.
-fn breaks_promises(w: &mut World, times: u64) {
-    for id in (10..).step_by(2).take(times as usize).map(RequestId) {
+fn breaks_promises(w: &mut World, times: usize) {
+    for id in (10..).step_by(2).take(times).map(RequestId) {
         let other = RequestId(id.0 + 1);
         w.contexts.opened(id);
         w.contexts.opened(other);
