@@ -300,6 +300,12 @@ impl Connections {
         self.shut(gone, Shut::Cut, now, stages);
     }
 
+    /// The run is over, and with it whatever is open on a connection.
+    pub(super) fn finish(&mut self, at: Nanos, stages: &mut Stages) {
+        let left: Vec<ConnectionId> = self.inbound.keys().copied().collect();
+        self.shut(left, Shut::Cut, at, stages);
+    }
+
     /// Records were lost, nobody knows of which connections.
     pub(super) fn lose_place(&mut self, now: Nanos, stages: &mut Stages) {
         for inbound in self.inbound.values_mut() {

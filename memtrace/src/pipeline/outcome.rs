@@ -44,6 +44,7 @@ impl Pipeline {
             self.threads.tell_end(self.now, &mut self.stages);
         }
         self.threads.finish(&mut self.stages);
+        self.connections.finish(end, &mut self.stages);
         self.stages.finish(end);
     }
 

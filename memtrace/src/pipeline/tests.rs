@@ -19,6 +19,7 @@ use crate::{
 };
 
 mod books;
+mod connections;
 mod kernel;
 mod lives;
 mod marks;
