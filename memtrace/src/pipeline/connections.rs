@@ -117,6 +117,8 @@ pub(super) struct Connections {
     channels: FxHashMap<ConnectionId, Channel>,
     /// Those that were there when a process was found, by what `/proc` calls them.
     found: FxHashMap<(Tgid, u64), ConnectionId>,
+    /// The same, the other way.
+    found_as: FxHashMap<ConnectionId, (Tgid, u64)>,
     events: Vec<HttpEvent>,
     accepted: u64,
     reads: u64,
@@ -138,6 +140,7 @@ impl Connections {
             outbound: FxHashMap::default(),
             channels: FxHashMap::default(),
             found: FxHashMap::default(),
+            found_as: FxHashMap::default(),
             events: Vec::new(),
             accepted: 0,
             reads: 0,
@@ -175,13 +178,12 @@ impl Connections {
 
     /// The way that `/proc` calls this; one that was closed since is another.
     fn found_way(&mut self, tgid: Tgid, way: u64) -> ConnectionId {
-        if let Some(&id) = self.found.get(&(tgid, way))
-            && self.channels.contains_key(&id)
-        {
+        if let Some(&id) = self.found.get(&(tgid, way)) {
             return id;
         }
         let id = self.new_channel();
         self.found.insert((tgid, way), id);
+        self.found_as.insert(id, (tgid, way));
         id
     }
 
@@ -481,7 +483,9 @@ impl Connections {
             }
             if let Some(channel) = self.channels.remove(&id) {
                 stages.contexts.closes_channel(channel);
-                self.found.retain(|_, found| *found != id);
+                if let Some(way) = self.found_as.remove(&id) {
+                    self.found.remove(&way);
+                }
             }
             let Some(mut inbound) = self.inbound.remove(&id) else {
                 continue;
