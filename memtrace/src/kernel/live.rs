@@ -12,7 +12,7 @@ use std::{
 use memtrace_common::{
     FaultCount, Fd, Nanos, Tgid, Tid,
     decode::{self, DecodeError, Record},
-    wire::{MM_MMAP, MM_NAME, Mm, OP_ACCEPT, OP_CLOSE, OP_LISTEN, OP_RECV_FD, OP_SOCKET},
+    wire::{MM_MMAP, MM_NAME, Mm},
 };
 use rustix::time::{ClockId, clock_gettime};
 
@@ -23,6 +23,7 @@ use super::{
     load::{Emission, LoadError, Options, Probes},
     paths::Paths,
     procfs,
+    sockets::Sockets,
 };
 use crate::{
     event::{Event, Notice, Socket},
@@ -57,8 +58,7 @@ pub struct Live {
     kin: Kin,
     dying: Dying,
     paths: Paths,
-    /// Listening sockets whose port has been looked up.
-    listeners: HashSet<(Tgid, Fd)>,
+    sockets: Sockets,
     received: u64,
     undecoded: u64,
     told: Emission,
@@ -82,7 +82,7 @@ impl Live {
             kin: Kin::default(),
             dying: Dying::default(),
             paths: Paths::default(),
-            listeners: HashSet::new(),
+            sockets: Sockets::default(),
             received: 0,
             undecoded: 0,
             told: Emission::default(),
@@ -170,7 +170,7 @@ impl Live {
         let (mut received, mut undecoded) = (0, 0);
         let mut found: Vec<(Tgid, Fd, Held)> = Vec::new();
         let mut joined: Vec<Tgid> = Vec::new();
-        let (running, kin, listeners) = (&mut self.running, &mut self.kin, &mut self.listeners);
+        let (running, kin, sockets) = (&mut self.running, &mut self.kin, &mut self.sockets);
         let (leaving, dying, paths) = (&mut self.leaving, &mut self.dying, &mut self.paths);
         let mut each = |record: Result<Record<'_>, DecodeError>| {
             received += 1;
@@ -178,7 +178,7 @@ impl Live {
                 undecoded += 1;
                 return;
             };
-            for (tgid, fd, socket) in look_up(&record, listeners) {
+            for (tgid, fd, socket) in sockets.told_by(&record) {
                 sink(Event::Notice(Notice::Socket { tgid, fd, socket }));
                 found.push((tgid, fd, Held::Socket(socket)));
             }
@@ -356,7 +356,7 @@ impl Live {
                 self.set_role(tgid, fd, held);
             }
             if matches!(held, Held::Socket(Socket::Listener { .. })) {
-                self.listeners.insert((tgid, fd));
+                self.sockets.listens(tgid, fd);
             }
             sink(Event::Notice(held.notice(tgid, fd)));
         }
@@ -442,32 +442,6 @@ fn named(mm: &Mm) -> Option<Notice> {
         len,
         name,
     })
-}
-
-/// What a record says of sockets that only `/proc` can complete: a listener's port, the nature of descriptors that
-/// were passed on.
-fn look_up(record: &Record<'_>, listeners: &mut HashSet<(Tgid, Fd)>) -> Vec<(Tgid, Fd, Socket)> {
-    let Record::Io(io, payload) = record else {
-        return Vec::new();
-    };
-    let tgid = Tgid(io.header.tgid);
-    let fd = Fd(io.header.fd);
-    match io.header.op {
-        OP_ACCEPT | OP_LISTEN if listeners.insert((tgid, fd)) => procfs::socket(tgid, fd)
-            .filter(|socket| matches!(socket, Socket::Listener { .. }))
-            .map(|socket| (tgid, fd, socket))
-            .into_iter()
-            .collect(),
-        OP_RECV_FD => payload
-            .descriptors()
-            .filter_map(|fd| Some((tgid, fd, procfs::socket(tgid, fd)?)))
-            .collect(),
-        OP_SOCKET | OP_CLOSE => {
-            listeners.remove(&(tgid, fd));
-            Vec::new()
-        }
-        _ => Vec::new(),
-    }
 }
 
 /// Who runs, as the records tell.

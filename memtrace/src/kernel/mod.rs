@@ -20,6 +20,7 @@ mod peers;
 pub mod pidns;
 pub mod procfs;
 mod rss;
+mod sockets;
 mod targets;
 mod timing;
 

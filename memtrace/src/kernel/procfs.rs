@@ -247,11 +247,7 @@ pub fn may_list_descriptors(tgid: Tgid) -> bool {
 
 /// One of a process's sockets.
 pub fn socket(tgid: Tgid, fd: Fd) -> Option<Socket> {
-    let process = open_living(tgid)?;
-    match process.fd_from_fd(fd.0).ok()?.target {
-        FDTarget::Socket(inode) => Sockets::read(&process)?.classify(inode),
-        _ => None,
-    }
+    Namespaces::default().socket(tgid, fd)
 }
 
 /// Whether its program is a 32-bit one, by its ELF class (`EI_CLASS`).
@@ -371,11 +367,20 @@ impl Sockets {
     }
 }
 
-/// Sockets by network namespace, read once each.
+/// Sockets by network namespace, read once each: such as come later are not among them.
 #[derive(Default)]
-struct Namespaces(HashMap<u64, Option<Sockets>>);
+pub struct Namespaces(HashMap<u64, Option<Sockets>>);
 
 impl Namespaces {
+    /// One of a process's sockets, where it was there when those of its namespace were read.
+    pub fn socket(&mut self, tgid: Tgid, fd: Fd) -> Option<Socket> {
+        let process = open_living(tgid)?;
+        match process.fd_from_fd(fd.0).ok()?.target {
+            FDTarget::Socket(inode) => self.of(&process)?.classify(inode),
+            _ => None,
+        }
+    }
+
     fn of(&mut self, process: &Process) -> Option<&Sockets> {
         let namespaces = process.namespaces().ok()?;
         let net = namespaces.0.get(std::ffi::OsStr::new("net"))?.identifier;
