@@ -17,10 +17,12 @@ pub enum Mode {
     Threads,
     /// One event loop.
     Loop,
+    /// A few threads that all accept. Whatever one closes, another has its number at once.
+    Few,
 }
 
 impl Mode {
-    /// Both.
+    /// Those that serve a client from its first request to its last beside others.
     pub const ALL: [Mode; 2] = [Mode::Threads, Mode::Loop];
 }
 
@@ -35,11 +37,18 @@ impl Workload {
     /// Starts it; every route has run once when this returns.
     #[track_caller]
     pub fn start(mode: Mode) -> Workload {
+        Workload::start_with(mode, &[])
+    }
+
+    /// The same, with these options beside.
+    #[track_caller]
+    pub fn start_with(mode: Mode, options: &[&str]) -> Workload {
         let mode = match mode {
             Mode::Threads => "threads",
             Mode::Loop => "loop",
+            Mode::Few => "few",
         };
-        let running = Running::start(&mut program(["--port", "0", "--mode", mode]));
+        let running = Running::start(program(["--port", "0", "--mode", mode]).args(options));
         let line = running.wait_for_line(Stream::Stdout, "listening on ");
         let port = line.rsplit(' ').next().and_then(|port| port.parse().ok());
         Workload {
@@ -128,9 +137,9 @@ impl Truth {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let n = query.rsplit('=').next().and_then(|n| n.parse().ok()).unwrap_or(0);
         match path {
-            "/none" | "/segv" | "/space" | "/unmap" => Truth::default(),
-            "/touch" | "/brk" | "/sleep" | "/keep" | "/cow" | "/filemap" | "/filecow" | "/major"
-            | "/stack" | "/jit" | "/shm" | "/thp" | "/zero-read" | "/swap" => Truth {
+            "/none" | "/segv" | "/space" | "/unmap" | "/release" => Truth::default(),
+            "/touch" | "/brk" | "/sleep" | "/hold" | "/keep" | "/cow" | "/filemap" | "/filecow"
+            | "/major" | "/stack" | "/jit" | "/shm" | "/thp" | "/zero-read" | "/swap" => Truth {
                 user: n,
                 ..Truth::default()
             },

@@ -14,8 +14,8 @@ use crate::memory::settle_thread;
 use crate::perform::Ground;
 use crate::route::Work;
 
-/// How many clients there may be at once; more are turned away.
-const SLOTS: usize = 128;
+/// How long after the request that releases others these go on: the loop waits in between.
+const RELEASE: Duration = Duration::from_millis(1);
 /// The listener's mark in epoll: the slots' are their indexes.
 const LISTENER: u64 = u64::MAX;
 
@@ -23,8 +23,9 @@ const LISTENER: u64 = u64::MAX;
 struct Slot {
     stream: Option<TcpStream>,
     connection: Box<Connection>,
-    /// A sleep that has not ended: nothing else happens on this connection until then.
-    timer: Option<(Instant, Work)>,
+    /// What is done later, and when; `None` where another request says when. Nothing else happens on this connection
+    /// until then.
+    timer: Option<(Option<Instant>, Work)>,
     /// What epoll was last asked to report.
     interest: epoll::EventFlags,
 }
@@ -33,10 +34,12 @@ struct EventLoop<'g> {
     epoll: OwnedFd,
     slots: Vec<Slot>,
     ground: &'g Ground,
+    /// When so many are held, they are let go.
+    releases: Option<usize>,
 }
 
-/// Serves until the process is killed.
-pub(crate) fn serve(listener: &TcpListener, ground: &Ground) -> io::Result<()> {
+/// Serves so many clients at once, until the process is killed; more are turned away.
+pub(crate) fn serve(listener: &TcpListener, ground: &Ground, slots: usize) -> io::Result<()> {
     settle_thread();
     listener.set_nonblocking(true)?;
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
@@ -46,16 +49,21 @@ pub(crate) fn serve(listener: &TcpListener, ground: &Ground) -> io::Result<()> {
         epoll::EventData::new_u64(LISTENER),
         epoll::EventFlags::IN,
     )?;
+    let mut events = Vec::with_capacity(slots + 1);
     let slots = std::iter::repeat_with(|| Slot {
         stream: None,
         connection: Box::new(Connection::new()),
         timer: None,
         interest: epoll::EventFlags::empty(),
     })
-    .take(SLOTS)
+    .take(slots)
     .collect();
-    let mut events = Vec::with_capacity(SLOTS + 1);
-    let mut this = EventLoop { epoll, slots, ground };
+    let mut this = EventLoop {
+        epoll,
+        slots,
+        ground,
+        releases: None,
+    };
     loop {
         events.clear();
         let timeout = this.time_to_next_timer();
@@ -76,6 +84,7 @@ pub(crate) fn serve(listener: &TcpListener, ground: &Ground) -> io::Result<()> {
             }
         }
         this.ring_timers();
+        this.release();
     }
 }
 
@@ -114,7 +123,7 @@ impl EventLoop<'_> {
         };
         let gone = ready.intersects(epoll::EventFlags::ERR | epoll::EventFlags::HUP);
         // Dropping the stream closes it, which takes it out of epoll as well.
-        if gone || slot.go_on(self.ground).is_err() {
+        if gone || slot.go_on(self.ground, &mut self.releases).is_err() {
             slot.stream = None;
             slot.timer = None;
             return;
@@ -137,12 +146,14 @@ impl EventLoop<'_> {
     }
 
     fn time_to_next_timer(&self) -> Option<Timespec> {
-        let next = self.slots.iter().filter_map(|slot| Some(slot.timer?.0)).min()?;
-        // Whole milliseconds, rounded up: plain epoll_wait takes no less, and an early wake-up would spin.
+        let next = self.slots.iter().filter_map(|slot| slot.timer?.0).min()?;
+        // Whole milliseconds, rounded up: plain epoll_wait takes no less, and an early wake-up would spin. And never none,
+        // however late it is: a loop that only asks has not waited, and who it works for then is not as clear.
         let left = next
             .saturating_duration_since(Instant::now())
             .as_micros()
-            .div_ceil(1000);
+            .div_ceil(1000)
+            .max(1);
         let left = Duration::from_millis(u64::try_from(left).unwrap_or(u64::MAX));
         Some(Timespec {
             tv_sec: left.as_secs().cast_signed(),
@@ -154,17 +165,34 @@ impl EventLoop<'_> {
         let now = Instant::now();
         for index in 0..self.slots.len() {
             let slot = &mut self.slots[index];
-            if let Some((_, work)) = slot.timer.take_if(|(when, _)| *when <= now) {
+            if let Some((_, work)) = slot
+                .timer
+                .take_if(|(when, _)| when.is_some_and(|when| when <= now))
+            {
                 slot.connection.answer(&self.ground.perform(work));
                 self.advance(index, epoll::EventFlags::empty());
             }
+        }
+    }
+
+    /// Those that are held go on soon, if they are as many as somebody waits for.
+    fn release(&mut self) {
+        let Some(count) = self.releases else { return };
+        let timers = || self.slots.iter().filter_map(|slot| slot.timer);
+        if timers().filter(|(when, _)| when.is_none()).count() < count {
+            return;
+        }
+        self.releases = None;
+        let soon = Instant::now() + RELEASE;
+        for (when, _) in self.slots.iter_mut().filter_map(|slot| slot.timer.as_mut()) {
+            when.get_or_insert(soon);
         }
     }
 }
 
 impl Slot {
     /// Writes, serves and reads until one of them would block. An error means that the client is done with.
-    fn go_on(&mut self, ground: &Ground) -> io::Result<()> {
+    fn go_on(&mut self, ground: &Ground, releases: &mut Option<usize>) -> io::Result<()> {
         let Some(stream) = &mut self.stream else {
             return Ok(());
         };
@@ -182,7 +210,12 @@ impl Slot {
             }
             match self.connection.next() {
                 Next::Perform(work @ Work::Sleep { wait, .. }) => {
-                    self.timer = Some((Instant::now() + wait, work));
+                    self.timer = Some((Some(Instant::now() + wait), work));
+                }
+                Next::Perform(work @ Work::Hold(_)) => self.timer = Some((None, work)),
+                Next::Perform(work @ Work::Release(count)) => {
+                    *releases = Some(count);
+                    self.connection.answer(&ground.perform(work));
                 }
                 Next::Perform(work) => self.connection.answer(&ground.perform(work)),
                 Next::Refused => {}

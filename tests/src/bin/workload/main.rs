@@ -4,6 +4,7 @@
 //! it asks for: no huge pages, malloc settled, every route's code run once before the port is announced.
 
 mod connection;
+mod descriptors;
 mod event_loop;
 mod files;
 mod kind;
@@ -32,6 +33,12 @@ struct Args {
     /// How connections are served.
     #[arg(long, value_enum, default_value_t = Mode::Threads, conflicts_with = "storm")]
     mode: Mode,
+    /// How many clients an event loop serves at once.
+    #[arg(long, value_name = "N", default_value_t = 128, conflicts_with = "storm")]
+    slots: usize,
+    /// Open so many descriptors before any request.
+    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "storm")]
+    descriptors: usize,
     /// No server: touch N fresh pages, print what that took, and exit.
     #[arg(long, value_name = "N")]
     storm: Option<u64>,
@@ -47,6 +54,8 @@ enum Mode {
     Threads,
     /// One thread with epoll.
     Loop,
+    /// A few threads that all accept, one connection at a time each.
+    Few,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -58,6 +67,10 @@ fn main() -> anyhow::Result<()> {
     }
     memory::keep_malloc_off_the_break();
     let ground = Arc::new(perform::Ground::prepare().context("setting up files and the forbidden page")?);
+    ground
+        .descriptors()
+        .open(args.descriptors)
+        .context("opening descriptors")?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, args.port))
         .with_context(|| format!("cannot listen on port {}", args.port))?;
     let address = listener.local_addr()?;
@@ -70,7 +83,8 @@ fn main() -> anyhow::Result<()> {
     });
     match args.mode {
         Mode::Threads => threads::serve(&listener, &ground)?,
-        Mode::Loop => event_loop::serve(&listener, &ground)?,
+        Mode::Loop => event_loop::serve(&listener, &ground, args.slots)?,
+        Mode::Few => threads::serve_by_few(&listener, &ground)?,
     }
     Ok(())
 }

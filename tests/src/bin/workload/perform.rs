@@ -6,12 +6,13 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::event::epoll;
 use rustix::mm::{Advice, MprotectFlags};
 use rustix::thread::futex;
 
+use crate::descriptors::Descriptors;
 use crate::files::Files;
 use crate::kind::Kind;
 use crate::memory::{
@@ -42,6 +43,7 @@ pub(crate) struct Ground {
     kept: Mutex<Vec<Mapping>>,
     /// What the last `/thp` mapped. Whoever holds it may allow the process huge pages.
     huge: Mutex<Option<Mapping>>,
+    descriptors: Mutex<Descriptors>,
 }
 
 impl Ground {
@@ -63,17 +65,23 @@ impl Ground {
             stage: Stage::set_up()?,
             kept: Mutex::new(Vec::with_capacity(KEPT_MAX)),
             huge: Mutex::new(None),
+            descriptors: Mutex::default(),
         })
+    }
+
+    /// Descriptors that nobody uses.
+    pub(crate) fn descriptors(&self) -> MutexGuard<'_, Descriptors> {
+        self.descriptors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Does the work on the calling thread, and says what the kernel counted for that thread meanwhile.
     ///
-    /// Of [`Work::Sleep`] only the touching: waiting is the caller's.
+    /// Of [`Work::Sleep`] and [`Work::Hold`] only the touching: waiting is the caller's.
     pub(crate) fn perform(&self, work: Work) -> io::Result<Counted> {
         let before = Counted::of_this_thread();
         match work {
-            Work::None => {}
-            Work::Touch(pages) | Work::Sleep { pages, .. } => {
+            Work::None | Work::Release(_) => {}
+            Work::Touch(pages) | Work::Hold(pages) | Work::Sleep { pages, .. } => {
                 write_each_page(FreshPages::map(pages, Fill::OnAccess)?.bytes_mut());
             }
             Work::Kernel(pages) => self.read_into(FreshPages::map(pages, Fill::OnAccess)?.bytes_mut())?,
@@ -95,6 +103,8 @@ impl Ground {
                 by.perform(&self.epoll, time)?;
                 write_each_page(FreshPages::map(pages, Fill::OnAccess)?.bytes_mut());
             }
+            Work::Open(count) => self.descriptors().open(count)?,
+            Work::Close(count) => self.descriptors().close(count)?,
             Work::Pages { kind, pages } => self.do_with_pages(kind, pages)?,
             Work::Populate(pages) => drop(FreshPages::map(pages, Fill::AtOnce)?),
         }

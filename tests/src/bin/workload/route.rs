@@ -13,6 +13,8 @@ pub(crate) const PAGES_MAX: usize = 262_144;
 const SIGNALS_MAX: usize = 1_000_000;
 /// The most rounds of address-space calls that one request may ask for.
 const ROUNDS_MAX: usize = 100_000;
+/// The most descriptors that one request may open or close.
+const DESCRIPTORS_MAX: usize = 500_000;
 /// The longest sleep.
 const SLEEP_MAX: u64 = 60_000;
 /// How long a wait for events is that says nothing of it.
@@ -56,6 +58,14 @@ pub(crate) enum Work {
         /// How many pages to touch then.
         pages: usize,
     },
+    /// Wait until another request releases all that wait so, then as `Touch`. An event loop alone can.
+    Hold(usize),
+    /// Releases them, once there are so many.
+    Release(usize),
+    /// Open so many descriptors more than there are, and keep them.
+    Open(usize),
+    /// Close so many of them, the last first.
+    Close(usize),
     /// Wait, then as `Touch`.
     Sleep {
         /// How long to wait first.
@@ -90,6 +100,10 @@ impl Work {
             "/populate" => pages().map(Work::Populate),
             "/space" => Query(query).only("n", ROUNDS_MAX).map(Work::Space),
             "/segv" => Query(query).only("n", SIGNALS_MAX).map(Work::Segv),
+            "/hold" => pages().map(Work::Hold),
+            "/release" => Query(query).only("n", usize::MAX).map(Work::Release),
+            "/open" => Query(query).only("n", DESCRIPTORS_MAX).map(Work::Open),
+            "/close" => Query(query).only("n", DESCRIPTORS_MAX).map(Work::Close),
             "/sleep" => {
                 let (wait, pages) = Query(query).time_and_pages()?;
                 Ok(Work::Sleep { wait, pages })
@@ -165,6 +179,10 @@ mod tests {
             ("/populate?pages=262144", Work::Populate(262_144)),
             ("/segv?n=5", Work::Segv(5)),
             ("/space?n=6", Work::Space(6)),
+            ("/hold?pages=9", Work::Hold(9)),
+            ("/release?n=3", Work::Release(3)),
+            ("/open?n=10", Work::Open(10)),
+            ("/close?n=500000", Work::Close(500_000)),
             (
                 "/wait/epoll_pwait2?pages=7",
                 Work::Wait {
@@ -233,6 +251,10 @@ mod tests {
             "/touch?pagesx=1",
             "/segv?pages=1",
             "/space?pages=1",
+            "/hold?n=1",
+            "/release",
+            "/open?n=500001",
+            "/close",
             "/thp?pages=1",
             "/stack?pages=1025",
             "/keep",
