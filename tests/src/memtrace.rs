@@ -45,6 +45,17 @@ impl Memtrace {
         self.0.pid()
     }
 
+    /// The most memory that it has had so far, in bytes (`VmHWM` in `man 5 proc_pid_status`).
+    #[track_caller]
+    pub fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
+        let kib = status.lines().find_map(|line| {
+            let words = line.strip_prefix("VmHWM:")?;
+            words.trim().strip_suffix(" kB")?.parse::<u64>().ok()
+        });
+        kib.unwrap_or_else(|| panic!("no VmHWM in {status}")) * 1024
+    }
+
     /// Has it ended of itself?
     #[track_caller]
     pub fn has_ended(&mut self) -> bool {

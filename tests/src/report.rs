@@ -176,6 +176,18 @@ impl Report {
         }
     }
 
+    /// The same of a run that went well: it ended with status 0, nothing panicked, and the report adds up.
+    #[track_caller]
+    pub fn of_whole(run: &Finished) -> Report {
+        run.assert_status(0);
+        run.assert(!run.stderr.contains("panicked"), "something panicked");
+        let report = Report::of(run);
+        if let Err(why) = report.check() {
+            panic!("{why}\n{run}");
+        }
+        report
+    }
+
     /// The same of `--format json`.
     #[track_caller]
     pub fn of_document(run: &Finished) -> Report {
