@@ -11,12 +11,14 @@ another, until the client closes; the Nth by the Nth SHAPE, around and around. A
     fd=      plain | dup | dup2 | dup3 | dupfd | close_range
     read=    read | readv | recvfrom | recvmsg | recvmmsg | peek | peekmsg | splice
     write=   write | writev | sendto | sendmsg | sendmmsg | sendfile | splice
+    speak=   http | echo
 
 `--serve` says who serves a connection: this process; a child that is forked for it, while this process closes it at
 once or waits; or another process that it is passed to (SCM_RIGHTS), `--beside` N other descriptors in one message.
-`/NAME/STATUS/LENGTH` is answered with that status and so many bytes; `/io_uring/200/0` sets up an io_uring first, and
-with `--upstream` `/waits/200/0` and `/blocks/200/0` ask another such server, with a wait for its answer or without, and
-touch 300 fresh pages when they have it. Needs Python 3.10 and the C library of glibc 2.34 on x86-64 or arm64.
+`/NAME/STATUS/LENGTH` is answered with that status and so many bytes; `/touch-N/200/0` touches N fresh pages first,
+`/io_uring/200/0` sets up an io_uring, and with `--upstream` `/waits/200/0` and `/blocks/200/0` ask another such server,
+with a wait for its answer or without, and touch 300 fresh pages when they have it.
+Needs Python 3.10 and the C library of glibc 2.34 on x86-64 or arm64.
 """
 
 import argparse
@@ -255,15 +257,25 @@ def ask(port, waits):
         if waits:
             select.select([upstream], [], [])
         upstream.recv(65536)
-        with mmap.mmap(-1, 300 * mmap.PAGESIZE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as pages:
-            for page in range(300):
-                pages[page * mmap.PAGESIZE] = 1
+        touch(300)
+
+
+def touch(count):
+    """As many faults."""
+    with mmap.mmap(-1, count * mmap.PAGESIZE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as pages:
+        for page in range(count):
+            pages[page * mmap.PAGESIZE] = 1
 
 
 def serve(fd, shape, upstream=None):
     """Requests until the client closes; then closes too."""
     read = READ[shape.get("read", "read")]
     write = WRITE[shape.get("write", "write")]
+    while shape.get("speak") == "echo":
+        piece = read(fd, 65536)
+        if not piece:
+            return os.close(fd)
+        write(fd, piece, b"")
     data = b""
     while True:
         while b"\r\n\r\n" not in data:
@@ -289,6 +301,8 @@ def serve(fd, shape, upstream=None):
         if name == "io_uring":
             parameters = ctypes.create_string_buffer(120)
             checked(libc.syscall(SYS_IO_URING_SETUP, 4, parameters))
+        if name.startswith("touch-"):
+            touch(int(name.removeprefix("touch-")))
         if upstream and name in ("waits", "blocks"):
             ask(upstream, name == "waits")
         answer = f"HTTP/1.1 {status} Whatever\r\nContent-Length: {size}\r\n\r\n"
