@@ -132,6 +132,15 @@ impl Running {
         }
     }
 
+    /// What it has printed so far.
+    pub fn printed(&self, stream: Stream) -> String {
+        let printed = match stream {
+            Stream::Stdout => &self.stdout,
+            Stream::Stderr => &self.stderr,
+        };
+        printed.lock().0.clone()
+    }
+
     /// Writes to its standard input.
     #[track_caller]
     pub fn type_in(&mut self, bytes: &[u8]) {
