@@ -60,7 +60,7 @@ pub(super) const SERVERS: [Server; 6] = [
     Server {
         name: "axum",
         program: Program::Axum,
-        shapes: &["sync", "upstream", "spawn", "spawn_blocking"],
+        shapes: &["sync", "upstream", "spawn", "spawn_yielding", "spawn_blocking"],
     },
     Server {
         name: "go",

@@ -60,8 +60,15 @@ async fn upstream(upstream: &Upstream, number: u64) -> Result<(), Failure> {
 
 async fn spawn(number: u64) -> Result<(), Failure> {
     work(number, 1)?;
+    task::spawn(async move { work(number, 2) }).await??;
+    work(number, 3)?;
+    Ok(())
+}
+
+/// The task gives way once: without that it runs next on this thread, as if it had been called.
+async fn spawn_yielding(number: u64) -> Result<(), Failure> {
+    work(number, 1)?;
     let task = async move {
-        // Or it would run next on this thread, as if it had been called.
         task::yield_now().await;
         work(number, 2)
     };
@@ -85,6 +92,7 @@ async fn handle(
         "sync" => work(number, 1).map_err(Into::into),
         "upstream" => upstream(&asked, number).await,
         "spawn" => spawn(number).await,
+        "spawn_yielding" => spawn_yielding(number).await,
         "spawn_blocking" => spawn_blocking(number).await,
         _ => Err("no such shape".into()),
     };
