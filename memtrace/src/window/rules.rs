@@ -49,7 +49,7 @@ impl Contexts {
         if let Some(worker) = self.workers.remove(&id)
             && let Some(context) = worker.context
         {
-            self.tokens.leave(context, worker.way == Way::Woken);
+            self.tokens.leave(context, worker.way.is_given());
         }
     }
 
@@ -104,8 +104,8 @@ impl Contexts {
         let owner = Owner::Token(context, worker.label());
         match self.tokens.resolved(context) {
             None => owner,
-            Some(Whose::Request(id)) if worker.way == Way::Woken && !self.tokens.is_open(id) => {
-                Owner::Nobody(Reason::BackgroundThread)
+            Some(Whose::Request(id)) if worker.way.is_given() && !self.tokens.is_open(id) => {
+                Owner::Nobody(worker.way.otherwise())
             }
             Some(whose) => owner.resolved(whose),
         }
@@ -314,7 +314,7 @@ impl Contexts {
         };
         let Some(context) = worker.context else { return };
         let faults = self.tokens.waiting(context);
-        if worker.way == Way::Turned && self.tokens.is_blank(context) {
+        if matches!(worker.way, Way::Turned | Way::Heard) && self.tokens.is_blank(context) {
             worker.stray.leaves(faults);
         } else if worker.way == Way::Read && worker.stray.is_likely_in_read(faults) {
             self.tokens.is_ambiguous(context);
@@ -368,7 +368,7 @@ impl Contexts {
                 None => worker.waits_for_work(word),
                 Some(context) => match worker.way {
                     Way::Woken => true,
-                    Way::Turned => tokens.is_blank(context),
+                    Way::Turned | Way::Heard => tokens.is_blank(context),
                     Way::Read => false,
                 },
             })
@@ -413,14 +413,14 @@ impl Contexts {
         self.turn_by(id, token, Way::Woken);
     }
 
-    /// Rule 7: a worker writes to a channel: whoever reads it goes on with its work. One that was woken has done it.
+    /// Rule 7: a worker writes to a channel: whoever reads it goes on with its work. One that was given work has done it.
     pub fn writes_channel(&mut self, id: WorkerId, channel: &mut Channel, now: Nanos) {
         self.acts(id, now);
         let Some(worker) = self.workers.get(&id) else {
             return;
         };
         let Some(context) = worker.context else { return };
-        let has_done_it = worker.way == Way::Woken;
+        let way = worker.way;
         match channel.writers {
             Writers::Nobody => {
                 self.tokens.own(context);
@@ -432,11 +432,13 @@ impl Contexts {
             }
             Writers::One(_) | Writers::Many => {}
         }
-        if has_done_it {
-            self.has_done_what_it_was_woken_for(id, now);
-        } else {
-            let next = self.tokens.fresh(now, Some(context), Reason::Idle);
-            self.turn(id, next);
+        match way {
+            Way::Woken => self.has_done_what_it_was_woken_for(id, now),
+            Way::Heard => self.turn_to_nothing(id, now, Reason::Idle),
+            Way::Turned | Way::Read => {
+                let next = self.tokens.fresh(now, Some(context), Reason::Idle);
+                self.turn(id, next);
+            }
         }
     }
 
@@ -447,7 +449,8 @@ impl Contexts {
             Some(from) => self.hand_on(from, Link::Channel(tgid), Reason::Idle, now),
             None => self.tokens.fresh(now, None, Reason::Idle),
         };
-        self.turn(id, token);
+        let way = if from.is_some() { Way::Heard } else { Way::Turned };
+        self.turn_by(id, token, way);
         if let Some(from) = from {
             self.tokens.disown(from);
         }
@@ -515,9 +518,9 @@ impl Contexts {
         let (before, before_way) = (worker.context.replace(token), worker.way);
         worker.way = way;
         worker.due.clear();
-        self.tokens.take_up(token, way == Way::Woken);
+        self.tokens.take_up(token, way.is_given());
         if let Some(before) = before {
-            self.tokens.leave(before, before_way == Way::Woken);
+            self.tokens.leave(before, before_way.is_given());
         }
     }
 }

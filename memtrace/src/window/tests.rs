@@ -553,6 +553,40 @@ fn rule_7_who_reads_a_channel_goes_on_with_its_only_writers_work() {
 }
 
 #[test]
+fn rule_7_who_has_passed_its_work_on_has_done_it() {
+    let mut w = World::new();
+    let (mut there, mut back) = (Channel::default(), Channel::default());
+    w.reads(1, A);
+    w.signals(1, &mut there);
+    w.waits(1);
+    w.hears(2, &mut there);
+    let job = w.fault(2);
+    w.signals(2, &mut back);
+    // The next job was there: it has not waited for it.
+    let next = w.fault(2);
+    w.hears(1, &mut back);
+    w.answers(1, A);
+    w.end();
+    w.assert(job, causal(A));
+    w.assert(next, IDLE);
+}
+
+#[test]
+fn rule_7_who_was_given_work_is_on_it_until_the_answer() {
+    let mut w = World::new();
+    let mut there = Channel::default();
+    w.reads(1, A);
+    w.signals(1, &mut there);
+    w.hears(2, &mut there);
+    let job = w.fault(2);
+    w.answers(1, A);
+    let next = w.fault(2);
+    w.end();
+    w.assert(job, causal(A));
+    w.assert(next, IDLE);
+}
+
+#[test]
 fn rule_8_what_is_begun_after_the_answer_is_not_for_it() {
     let mut w = World::new();
     w.reads(1, A);

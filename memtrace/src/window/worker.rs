@@ -38,6 +38,24 @@ pub(super) enum Way {
     Read,
     /// It was woken for it.
     Woken,
+    /// It has read a channel that another had written to for it.
+    Heard,
+}
+
+impl Way {
+    /// It was given the work, and is on it no longer than until the answer: nothing says when it takes the next.
+    pub(super) fn is_given(self) -> bool {
+        matches!(self, Self::Woken | Self::Heard)
+    }
+
+    /// Why what it does after that is nobody's.
+    pub(super) fn otherwise(self) -> Reason {
+        if self == Self::Woken {
+            Reason::BackgroundThread
+        } else {
+            Reason::Idle
+        }
+    }
 }
 
 /// A worker.
