@@ -220,7 +220,14 @@ fn most_of_what_nodes_worker_threads_do_is_for_who_asked() {
             "what another thread does is not direct",
         );
         // A thread that finds its next job before it waits for one makes no call in between, and whoever would wake it
-        // need not: then nothing says whose that job is.
+        // need not: then nothing says whose that job is, and it is nobody's.
+        for request in &report.requests {
+            let own = pages("/touch/", request).unwrap_or(0);
+            run.assert(
+                request.faults.total < own + FEW,
+                format_args!("another's pages: {request:?}"),
+            );
+        }
         let exact = report.requests.iter().filter(|r| is_exact(r)).count();
         run.assert(
             clients > 1 || 2 * exact > report.requests.len(),
