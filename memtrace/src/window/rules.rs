@@ -395,7 +395,14 @@ impl Contexts {
             if let Some(whose) = self.tokens.claimed(waits_for_it) {
                 self.learns(done, whose);
             }
-            match (self.tokens.claimed(waits_for_it), self.tokens.prospect(done)) {
+            let (claimed, promised) = (self.tokens.claimed(waits_for_it), self.tokens.prospect(done));
+            let faults = self.tokens.waiting(done);
+            let is_promised = promised.map(|id| claimed == Some(Whose::Request(id)));
+            let worker = self.workers.get_mut(&id);
+            let is_mixed = worker.is_some_and(|worker| worker.stray.is_likely_in_job(faults, is_promised));
+            match (claimed, promised) {
+                // Nobody said what it was on, and some of it may have been another's.
+                (Some(_), None) if is_mixed => self.tokens.claim(done, Whose::Nobody(Reason::Ambiguous)),
                 // It has done more than it was woken for, or who waits is not who it was done for.
                 (Some(whose), Some(other)) if whose != Whose::Request(other) => {
                     self.tokens.claim(done, Whose::Nobody(Reason::Ambiguous));

@@ -1,4 +1,5 @@
-//! What a worker does that no answer comes of: a timer's callback that sets the next timer.
+//! What a worker does that no answer comes of: a timer's callback that sets the next timer, a job that nobody waits for
+//! yet when it is done.
 //!
 //! Owns how much that is, and how much a worker usually does before an answer. Where there is much of it, what is more
 //! than usual has some of it inside, and nobody knows how much. Must not know tokens or requests. Amounts are faults.
@@ -9,6 +10,12 @@ const LEFT_MIN: u64 = 64;
 const LEFT_SHARE: u64 = 8;
 /// Of all faults the older ones count half, each time that there are so many.
 const FAULTS_MAX: u64 = 1 << 14;
+/// So many jobs for another than was promised are a coincidence.
+const MIXED_MIN: u64 = 2;
+/// More than one in so many, and jobs end unseen: who asked for one had not begun to wait.
+const MIXED_SHARE: u64 = 32;
+/// Of all jobs the older ones count half, each time that there are so many.
+const JOBS_MAX: u64 = 256;
 /// Stretches of work from which it is told what is usual.
 const STRETCHES: usize = 32;
 /// With fewer than these nothing is usual.
@@ -21,6 +28,9 @@ pub(super) struct Stray {
     answered: u64,
     before_answers: Usual,
     after_reads: Usual,
+    jobs: Usual,
+    kept: u64,
+    broken: u64,
 }
 
 impl Stray {
@@ -42,6 +52,22 @@ impl Stray {
     pub(super) fn is_likely_in_read(&mut self, faults: u64) -> bool {
         let is_more = self.after_reads.is_exceeded_by(faults);
         is_more && self.is_much()
+    }
+
+    /// It has done this for who waits for it. It was promised for that one, or for another, or nobody said for whom.
+    /// Whether some of it is likely to be another's, whose end was not seen.
+    pub(super) fn is_likely_in_job(&mut self, faults: u64, is_promised: Option<bool>) -> bool {
+        match is_promised {
+            Some(true) => self.kept += 1,
+            Some(false) => self.broken += 1,
+            None => {}
+        }
+        if self.kept + self.broken >= JOBS_MAX {
+            self.kept /= 2;
+            self.broken /= 2;
+        }
+        let is_more = self.jobs.is_exceeded_by(faults);
+        is_more && self.broken >= MIXED_MIN && MIXED_SHARE * self.broken > self.kept + self.broken
     }
 
     fn is_much(&self) -> bool {
@@ -111,6 +137,23 @@ mod tests {
             assert!(!stray.is_likely_in_answer(1000));
             assert!(!stray.is_likely_in_read(1000));
         }
+    }
+
+    #[test]
+    fn where_jobs_end_unseen_a_job_that_is_more_than_usual_may_be_two() {
+        let mut honest = Stray::default();
+        let mut mixed = Stray::default();
+        for _ in 0..STRETCHES {
+            assert!(!honest.is_likely_in_job(10, Some(true)));
+            assert!(!mixed.is_likely_in_job(10, Some(true)));
+        }
+        for _ in 0..MIXED_MIN {
+            assert!(!mixed.is_likely_in_job(1000, None), "it may be large");
+            assert!(!mixed.is_likely_in_job(10, Some(false)));
+        }
+        assert!(mixed.is_likely_in_job(1000, None));
+        assert!(!mixed.is_likely_in_job(10, None));
+        assert!(!honest.is_likely_in_job(1000, None));
     }
 
     #[test]
