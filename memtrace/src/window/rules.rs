@@ -2,6 +2,8 @@
 //!
 //! Owns the workers and what they work on. Must not know how an event is told, nor descriptors: it is told that a
 //! worker read a request, wrote to a connection that its process opened, woke another.
+//!
+//! - `handing`: what passes from worker to worker
 
 use std::collections::VecDeque;
 
@@ -9,24 +11,16 @@ use memtrace_common::{Nanos, Tgid};
 use rustc_hash::FxHashMap;
 
 use super::{
-    Channel, Effect, Label, Outbound, Owner, Reason, RequestId, TokenId, Whose, Word, WorkerId,
-    handoff::Writers,
+    Effect, Label, Outbound, Owner, Reason, RequestId, TokenId, Whose, WorkerId,
     tokens::Tokens,
-    trust::{Belief, Link, Trust},
+    trust::{Link, Trust},
     words::Words,
     worker::{Way, Worker},
 };
 
-/// One worker wakes another that waits at a futex word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wake {
-    /// Who wakes.
-    pub waker: WorkerId,
-    /// Who waited.
-    pub waiter: WorkerId,
-    /// Where.
-    pub word: Word,
-}
+mod handing;
+
+pub use self::handing::Wake;
 
 /// All workers, and for whom they work.
 #[derive(Debug, Default)]
@@ -203,18 +197,6 @@ impl Contexts {
         }
     }
 
-    /// It turns out whose a token is: what was promised on the way to it is kept or broken.
-    fn learns(&mut self, id: TokenId, whose: Whose) {
-        if let Some((promised, ways)) = self.tokens.promises(id) {
-            let is_kept = Whose::Request(promised) == whose;
-            // All of them have kept what they promised; or the last has not, and of the others nobody knows.
-            let known = if is_kept { ways.len() } else { 1 };
-            for link in ways.into_iter().take(known) {
-                self.trust.learn(link, is_kept);
-            }
-        }
-    }
-
     /// Rule 3: a worker connects to elsewhere, for what it works on. What it does next may be for the same, or not.
     pub fn connects(&mut self, id: WorkerId, tgid: Tgid, line: &mut Outbound, now: Nanos) {
         self.uses(id, tgid, line, now);
@@ -242,38 +224,6 @@ impl Contexts {
         }
         let next = self.hand_on(context, Link::Wrote(tgid), Reason::Idle, now);
         self.turn(id, next);
-    }
-
-    /// What comes of a token by a way that is believed; else anybody's.
-    fn hand_on(&mut self, from: TokenId, via: Link, otherwise: Reason, now: Nanos) -> TokenId {
-        let belief = self.trust.belief(via);
-        if belief == Belief::Refuted {
-            return self.tokens.fresh(now, None, otherwise);
-        }
-        let token = self.tokens.handed_on(now, from, via, otherwise);
-        if belief == Belief::Unproven && matches!(via, Link::Word(_)) {
-            self.may_be_mistaken(token, via);
-        }
-        token
-    }
-
-    /// Of several workers that were woken at one word and have done nothing since, any may take any's work.
-    fn may_be_mistaken(&mut self, token: TokenId, via: Link) {
-        let tokens = &self.tokens;
-        let request = tokens.prospect(token);
-        let waits = |id| tokens.is_untouched(id) && tokens.prospect(id).is_some_and(|id| tokens.is_open(id));
-        let others = self.trust.under_way(via, token, waits);
-        let others: Vec<_> = others
-            .iter()
-            .copied()
-            .filter(|&other| tokens.prospect(other) != request)
-            .collect();
-        if !others.is_empty() {
-            self.tokens.is_doubtful(token);
-        }
-        for other in others {
-            self.tokens.is_doubtful(other);
-        }
     }
 
     /// Rule 4: a worker reads from elsewhere: it goes on with what the connection was used for.
@@ -336,137 +286,6 @@ impl Contexts {
             && self.tokens.is_blank(context)
         {
             self.tokens.otherwise(context, Reason::Timer);
-        }
-    }
-
-    /// Rule 6: a worker wakes another that waits at a futex word.
-    pub fn wakes(&mut self, Wake { waker, waiter, word }: Wake, now: Nanos) {
-        self.words.wakes(word, waker, waiter);
-        if self.words.is_lock(word) || self.words.is_inside(word, waker, waiter) {
-            return;
-        }
-        let Some(by) = self.workers.get(&waker) else {
-            return;
-        };
-        let (context, is_woken) = (by.context, by.way == Way::Woken);
-        if self.may_inherit(waiter, word) {
-            if context.is_some() || self.is_proven(waiter) {
-                let is_one_of_them = self.words.has_waited(word, waker);
-                self.inherits(waiter, word, context.filter(|_| !is_one_of_them), now);
-            }
-        } else if let Some(done) = context.filter(|_| is_woken) {
-            self.completes(waker, done, waiter, now);
-        }
-    }
-
-    /// It does nothing of its own.
-    fn may_inherit(&mut self, id: WorkerId, word: Word) -> bool {
-        let tokens = &self.tokens;
-        self.workers
-            .get_mut(&id)
-            .is_some_and(|worker| match worker.context {
-                None => worker.waits_for_work(word),
-                Some(context) => match worker.way {
-                    Way::Woken => true,
-                    Way::Turned | Way::Heard => tokens.is_blank(context),
-                    Way::Read => false,
-                },
-            })
-    }
-
-    /// Rule 6: a worker that is idle, or on what it was woken for before, goes on with the waker's work, no longer than
-    /// until the answer: a busy pool takes one job after another, and nobody is woken. One that is woken by another of
-    /// those who wait there may have been given anybody's.
-    fn inherits(&mut self, id: WorkerId, word: Word, from: Option<TokenId>, now: Nanos) {
-        let otherwise = Reason::BackgroundThread;
-        let token = match from {
-            Some(from) => self.hand_on(from, Link::Word(word), otherwise, now),
-            None => self.tokens.fresh(now, None, otherwise),
-        };
-        self.turn_by(id, token, Way::Woken);
-    }
-
-    /// Rule 6: a worker that was woken for something wakes one that has work of its own: that had waited for it.
-    fn completes(&mut self, id: WorkerId, done: TokenId, waiter: WorkerId, now: Nanos) {
-        let Some(waits_for_it) = self.workers.get(&waiter).and_then(|worker| worker.context) else {
-            return;
-        };
-        if self.tokens.claimed(done).is_none() {
-            if let Some(whose) = self.tokens.claimed(waits_for_it) {
-                self.learns(done, whose);
-            }
-            let (claimed, promised) = (self.tokens.claimed(waits_for_it), self.tokens.prospect(done));
-            let faults = self.tokens.waiting(done);
-            let is_promised = promised.map(|id| claimed == Some(Whose::Request(id)));
-            let worker = self.workers.get_mut(&id);
-            let is_mixed = worker.is_some_and(|worker| worker.stray.is_likely_in_job(faults, is_promised));
-            match (claimed, promised) {
-                // Nobody said what it was on, and some of it may have been another's.
-                (Some(_), None) if is_mixed => self.tokens.claim(done, Whose::Nobody(Reason::Ambiguous)),
-                // It has done more than it was woken for, or who waits is not who it was done for.
-                (Some(whose), Some(other)) if whose != Whose::Request(other) => {
-                    self.tokens.claim(done, Whose::Nobody(Reason::Ambiguous));
-                }
-                (Some(whose), _) => self.tokens.claim(done, whose),
-                (None, _) => self.tokens.fall_back_on(done, waits_for_it),
-            }
-        }
-        self.has_done_what_it_was_woken_for(id, now);
-    }
-
-    /// What comes next was not what it was woken for.
-    fn has_done_what_it_was_woken_for(&mut self, id: WorkerId, now: Nanos) {
-        let token = self.tokens.fresh(now, None, Reason::BackgroundThread);
-        self.turn_by(id, token, Way::Woken);
-    }
-
-    /// Rule 7: a worker writes to a channel: whoever reads it goes on with its work. One that was given work has done it.
-    pub fn writes_channel(&mut self, id: WorkerId, channel: &mut Channel, now: Nanos) {
-        self.acts(id, now);
-        let Some(worker) = self.workers.get(&id) else {
-            return;
-        };
-        let Some(context) = worker.context else { return };
-        let way = worker.way;
-        match channel.writers {
-            Writers::Nobody => {
-                self.tokens.own(context);
-                channel.writers = Writers::One(context);
-            }
-            Writers::One(other) if other != context => {
-                self.tokens.disown(other);
-                channel.writers = Writers::Many;
-            }
-            Writers::One(_) | Writers::Many => {}
-        }
-        match way {
-            Way::Woken => self.has_done_what_it_was_woken_for(id, now),
-            Way::Heard => self.turn_to_nothing(id, now, Reason::Idle),
-            Way::Turned | Way::Read => {
-                let next = self.tokens.fresh(now, Some(context), Reason::Idle);
-                self.turn(id, next);
-            }
-        }
-    }
-
-    /// Rule 7: a worker reads a channel.
-    pub fn reads_channel(&mut self, id: WorkerId, tgid: Tgid, channel: &mut Channel, now: Nanos) {
-        let from = channel.take_writer();
-        let token = match from {
-            Some(from) => self.hand_on(from, Link::Channel(tgid), Reason::Idle, now),
-            None => self.tokens.fresh(now, None, Reason::Idle),
-        };
-        let way = if from.is_some() { Way::Heard } else { Way::Turned };
-        self.turn_by(id, token, way);
-        if let Some(from) = from {
-            self.tokens.disown(from);
-        }
-    }
-
-    /// Nothing refers to a channel any more.
-    pub fn closes_channel(&mut self, mut channel: Channel) {
-        if let Some(writer) = channel.take_writer() {
-            self.tokens.disown(writer);
         }
     }
 

@@ -1,5 +1,6 @@
 //! The rules, one by one.
 //!
+//! - `handing`: rules 6 and 7
 //! - `learned`: what is learned from answers, and believed or not after that
 //! - `tokens`: what is bounded, and that whatever waits is resolved
 //! - `any`: that every fault is somebody's in the end, whatever happens
@@ -9,6 +10,7 @@ use memtrace_common::{Nanos, Tgid, Tid};
 use super::*;
 
 mod any;
+mod handing;
 mod learned;
 mod tokens;
 
@@ -389,201 +391,6 @@ fn rule_5_a_handler_may_begin_a_turn_after_its_bytes() {
     w.answers(1, B);
     w.end();
     w.assert(mixed, Owner::Nobody(Reason::Ambiguous));
-}
-
-#[test]
-fn rule_6_a_pool_goes_on_with_the_work_of_who_woke_it() {
-    let mut w = World::new();
-    for id in [A, B] {
-        w.reads(1, id);
-        w.wakes(1, 2, 8);
-        let fault = w.fault(2);
-        // The pool's thread wakes who waits for it.
-        w.wakes(2, 1, 16);
-        let idle = w.fault(2);
-        w.answers(1, id);
-        let _ = w.now();
-        w.assert(fault, causal(id));
-        w.wakes(3, 2, 24);
-        let _ = w.now();
-        w.assert(idle, Owner::Nobody(Reason::BackgroundThread));
-    }
-}
-
-#[test]
-fn rule_6_a_completion_tells_for_whom_the_work_was() {
-    let mut w = World::new();
-    w.waits(3);
-    w.wakes(3, 2, 8);
-    let fault = w.fault(2);
-    w.reads(1, A);
-    w.wakes(2, 1, 16);
-    w.end();
-    w.assert(fault, causal(A));
-}
-
-#[test]
-fn rule_6_a_completion_for_another_is_ambiguous() {
-    let mut w = World::new();
-    w.reads(1, A);
-    w.wakes(1, 2, 8);
-    // Nobody was woken for the next job.
-    let both = w.fault(2);
-    w.reads(3, B);
-    w.wakes(2, 3, 16);
-    w.end();
-    w.assert(both, Owner::Nobody(Reason::Ambiguous));
-}
-
-#[test]
-fn rule_6_who_was_there_may_wait_for_a_lock_in_the_middle_of_something() {
-    let mut w = World::new();
-    w.contexts.begin(worker(2), true);
-    w.reads(1, A);
-    w.wakes(1, 2, 8);
-    w.wakes(1, 2, 16);
-    w.wakes(1, 2, 8);
-    w.wakes(1, 2, 8);
-    assert_eq!(w.fault(2), Owner::Unproven);
-    w.wakes(1, 2, 8);
-    let of_a_pool = w.fault(2);
-    w.answers(1, A);
-    w.end();
-    w.assert(of_a_pool, causal(A));
-}
-
-#[test]
-fn rule_6_who_waits_there_too_may_have_passed_on_anybodys_work() {
-    let mut w = World::new();
-    w.reads(1, A);
-    w.wakes(1, 2, 8);
-    w.wakes(2, 3, 8);
-    let fault = w.fault(3);
-    w.end();
-    w.assert(fault, Owner::Nobody(Reason::BackgroundThread));
-}
-
-#[test]
-fn rule_6_a_lock_says_nothing() {
-    let mut w = World::new();
-    for _ in 0..4 {
-        w.wakes(1, 2, 8);
-        w.wakes(2, 1, 8);
-    }
-    w.reads(1, A);
-    w.waits(2);
-    w.wakes(1, 2, 8);
-    let fault = w.fault(2);
-    w.end();
-    w.assert(fault, IDLE);
-}
-
-#[test]
-fn rule_6_the_inside_of_a_condition_variable_says_nothing() {
-    let mut w = World::new();
-    w.reads(1, A);
-    w.wakes(1, 2, 48);
-    let first = w.fault(2);
-    // The one that signals waits until the other is gone from the condition variable, for the next request already.
-    w.reads(1, B);
-    w.wakes(2, 1, 24);
-    let then = w.fault(2);
-    w.end();
-    w.assert(first, causal(A));
-    w.assert(then, causal(A));
-}
-
-#[test]
-fn rule_6_of_several_that_wait_for_work_any_may_take_it() {
-    let mut w = World::new();
-    w.reads(1, A);
-    w.wakes(1, 2, 8);
-    w.reads(1, B);
-    w.wakes(1, 3, 8);
-    let (one, other) = (w.fault(2), w.fault(3));
-    w.end();
-    w.assert(one, Owner::Nobody(Reason::Ambiguous));
-    w.assert(other, Owner::Nobody(Reason::Ambiguous));
-}
-
-#[test]
-fn rule_6_who_has_begun_does_not_take_what_comes_after() {
-    let mut w = World::new();
-    w.reads(1, A);
-    w.wakes(1, 2, 8);
-    let one = w.fault(2);
-    w.reads(1, B);
-    w.wakes(1, 3, 8);
-    let other = w.fault(3);
-    w.end();
-    w.assert(one, causal(A));
-    w.assert(other, causal(B));
-}
-
-#[test]
-fn rule_6_who_has_work_keeps_it() {
-    let mut w = World::new();
-    w.reads(1, A);
-    w.reads(2, B);
-    w.wakes(1, 2, 8);
-    let fault = w.fault(2);
-    w.end();
-    w.assert(fault, direct(B));
-}
-
-#[test]
-fn rule_7_who_reads_a_channel_goes_on_with_its_only_writers_work() {
-    let mut w = World::new();
-    let mut channel = Channel::default();
-    w.reads(1, A);
-    w.wakes(1, 2, 8);
-    w.signals(2, &mut channel);
-    w.waits(3);
-    w.hears(3, &mut channel);
-    let fault = w.fault(3);
-    w.reads(1, B);
-    w.wakes(1, 2, 8);
-    w.signals(2, &mut channel);
-    w.signals(1, &mut channel);
-    w.hears(3, &mut channel);
-    let of_two = w.fault(3);
-    w.end();
-    w.assert(fault, causal(A));
-    w.assert(of_two, IDLE);
-}
-
-#[test]
-fn rule_7_who_has_passed_its_work_on_has_done_it() {
-    let mut w = World::new();
-    let (mut there, mut back) = (Channel::default(), Channel::default());
-    w.reads(1, A);
-    w.signals(1, &mut there);
-    w.waits(1);
-    w.hears(2, &mut there);
-    let job = w.fault(2);
-    w.signals(2, &mut back);
-    // The next job was there: it has not waited for it.
-    let next = w.fault(2);
-    w.hears(1, &mut back);
-    w.answers(1, A);
-    w.end();
-    w.assert(job, causal(A));
-    w.assert(next, IDLE);
-}
-
-#[test]
-fn rule_7_who_was_given_work_is_on_it_until_the_answer() {
-    let mut w = World::new();
-    let mut there = Channel::default();
-    w.reads(1, A);
-    w.signals(1, &mut there);
-    w.hears(2, &mut there);
-    let job = w.fault(2);
-    w.answers(1, A);
-    let next = w.fault(2);
-    w.end();
-    w.assert(job, causal(A));
-    w.assert(next, IDLE);
 }
 
 #[test]
