@@ -9,7 +9,10 @@ use std::collections::{BTreeSet, VecDeque};
 use memtrace_common::Nanos;
 use rustc_hash::FxHashMap;
 
+use self::token::{Fallback, Request, Token};
 use super::{Reason, RequestId, Whose, trust::Link};
+
+mod token;
 
 /// Tokens that are not resolved, at most.
 const UNRESOLVED_MAX: usize = 1 << 16;
@@ -31,71 +34,6 @@ pub enum Effect {
     Resolved(TokenId, Whose),
     /// No worker is on anything that may turn out to be this request's.
     LetGo(RequestId),
-}
-
-/// What a token comes to if nobody claims it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fallback {
-    /// Nobody's.
-    Nobody,
-    /// What this token comes to, which is not resolved yet.
-    Token(TokenId),
-    /// This request's.
-    Request(RequestId),
-}
-
-#[derive(Debug)]
-struct Token {
-    created: Nanos,
-    /// Who claims it.
-    claim: Option<Whose>,
-    fallback: Fallback,
-    /// How it was handed on.
-    via: Option<Link>,
-    /// The reason if it is nobody's.
-    otherwise: Reason,
-    /// It covers work for two requests, and nothing says where one ends.
-    is_ambiguous: bool,
-    /// What it falls back on is no more than likely.
-    is_doubtful: bool,
-    resolved: Option<Whose>,
-    /// Workers whose context it is.
-    workers: u32,
-    /// Of these, those that were woken for it.
-    woken: u32,
-    /// Connections that may bring a worker back to it.
-    owned: u32,
-    /// Faults that wait for it.
-    waiting: u64,
-    /// Tokens that fall back on it.
-    children: Vec<TokenId>,
-}
-
-impl Token {
-    /// The request that it is, or is likely to be.
-    fn prospect(&self) -> Option<RequestId> {
-        match (self.resolved.or(self.claim), self.fallback) {
-            (Some(Whose::Request(id)), _) | (None, Fallback::Request(id)) => Some(id),
-            _ => None,
-        }
-    }
-
-    /// The request that a worker on it is on. One that was woken is on it no longer than until the answer.
-    fn held(&self) -> Option<RequestId> {
-        self.prospect().filter(|_| self.workers > self.woken)
-    }
-}
-
-/// A request, as far as tokens are concerned.
-#[derive(Debug, Default)]
-struct Request {
-    answered: Option<Nanos>,
-    /// It never was one.
-    is_void: bool,
-    /// Tokens with workers that may turn out to be its.
-    held: u32,
-    /// Tokens that fell back on it, resolved by now or not.
-    dependents: Vec<TokenId>,
 }
 
 /// All tokens of a run.
@@ -128,7 +66,7 @@ impl Tokens {
             is_doubtful: false,
             resolved: None,
             workers: 0,
-            woken: 0,
+            given: 0,
             owned: 0,
             waiting: 0,
             children: Vec::new(),
@@ -246,19 +184,19 @@ impl Tokens {
         self.change(id, |token| token.otherwise = reason);
     }
 
-    /// A worker takes a token up, perhaps because it was woken for it.
-    pub(super) fn take_up(&mut self, id: TokenId, is_woken: bool) {
+    /// A worker takes a token up, perhaps because it was given that.
+    pub(super) fn take_up(&mut self, id: TokenId, is_given: bool) {
         self.change(id, |token| {
             token.workers += 1;
-            token.woken += u32::from(is_woken);
+            token.given += u32::from(is_given);
         });
     }
 
-    /// A worker leaves a token, for which it was woken or not.
-    pub(super) fn leave(&mut self, id: TokenId, is_woken: bool) {
+    /// A worker leaves a token that it was given, or not.
+    pub(super) fn leave(&mut self, id: TokenId, is_given: bool) {
         self.change(id, |token| {
             token.workers = token.workers.saturating_sub(1);
-            token.woken = token.woken.saturating_sub(is_woken.into());
+            token.given = token.given.saturating_sub(is_given.into());
         });
         self.settle(id);
     }
@@ -471,8 +409,8 @@ impl Tokens {
         let token = self.by_id.get(&id).filter(|t| t.resolved.is_none())?;
         let can_be_claimed = token.owned > 0 && token.claim.is_none();
         let is_final = match token.fallback {
-            // What a worker that was woken does after the answer is not for it any more.
-            Fallback::Request(request) if token.claim.is_none() && token.workers == token.woken => {
+            // What a worker does that was given the work, after the answer, is not for it any more.
+            Fallback::Request(request) if token.claim.is_none() && token.workers == token.given => {
                 !self.is_open(request) || (token.workers == 0 && !can_be_claimed)
             }
             _ if token.workers > 0 => false,
@@ -544,6 +482,8 @@ impl Tokens {
 fn keep(list: &mut Vec<TokenId>, id: TokenId, unresolved: &BTreeSet<TokenId>) {
     if list.len() == list.capacity() {
         list.retain(|id| unresolved.contains(id));
+        // The next look is as far away as this list is long.
+        list.reserve(list.len().max(4));
     }
     list.push(id);
 }
