@@ -10,15 +10,14 @@ use memtrace_common::{
     decode::{Payload, Record},
     wire::{self, Io},
 };
-use rustc_hash::FxHashMap;
 
-use super::{Config, Directive, notes, stages::Stages};
+use super::{Config, Directive, notes, passages::Passages, stages::Stages};
 use crate::{
     event::{Event, Socket},
     http::{self, Blanked, Exchange, HttpEvent, LooksLike, Protocol, Shut},
     ledger::{Head, Resident},
     model::process::{ConnectionId, Descriptor, Descriptors},
-    window::{Channel, Outbound, Reason, RequestId, Whose},
+    window::{Outbound, Reason, RequestId, Whose},
 };
 
 /// A client's connection.
@@ -111,14 +110,7 @@ pub(super) struct Connections {
     descriptors: Descriptors,
     /// By age: where a loss ends the requests of many, they end in that order.
     inbound: BTreeMap<ConnectionId, Inbound>,
-    /// Those that a process opened.
-    outbound: FxHashMap<ConnectionId, Outbound>,
-    /// Ways that threads hand work on by.
-    channels: FxHashMap<ConnectionId, Channel>,
-    /// Those that were there when a process was found, by what `/proc` calls them.
-    found: FxHashMap<(Tgid, u64), ConnectionId>,
-    /// The same, the other way.
-    found_as: FxHashMap<ConnectionId, (Tgid, u64)>,
+    passages: Passages,
     events: Vec<HttpEvent>,
     accepted: u64,
     reads: u64,
@@ -137,10 +129,7 @@ impl Connections {
             config,
             descriptors: Descriptors::default(),
             inbound: BTreeMap::new(),
-            outbound: FxHashMap::default(),
-            channels: FxHashMap::default(),
-            found: FxHashMap::default(),
-            found_as: FxHashMap::default(),
+            passages: Passages::default(),
             events: Vec::new(),
             accepted: 0,
             reads: 0,
@@ -169,22 +158,12 @@ impl Connections {
 
     /// `/proc` had this end of a channel.
     pub(super) fn found_channel(&mut self, tgid: Tgid, fd: Fd, end: End, now: Nanos, stages: &mut Stages) {
+        let mut way = |way| self.passages.found(tgid, way, &mut self.descriptors);
         let descriptor = Descriptor::Channel {
-            reads: end.reads.map(|way| self.found_way(tgid, way)),
-            writes: end.writes.map(|way| self.found_way(tgid, way)),
+            reads: end.reads.map(&mut way),
+            writes: end.writes.map(&mut way),
         };
         self.set(tgid, fd, descriptor, now, stages);
-    }
-
-    /// The way that `/proc` calls this; one that was closed since is another.
-    fn found_way(&mut self, tgid: Tgid, way: u64) -> ConnectionId {
-        if let Some(&id) = self.found.get(&(tgid, way)) {
-            return id;
-        }
-        let id = self.new_channel();
-        self.found.insert((tgid, way), id);
-        self.found_as.insert(id, (tgid, way));
-        id
     }
 
     /// The next event comes, perhaps with payload. Of what goes through a connection, the framing tells what may be
@@ -229,13 +208,24 @@ impl Connections {
         let fd = Fd(io.header.fd);
         match io.header.op {
             wire::OP_READ | wire::OP_WRITE if io.header.flags & wire::IO_CHANNEL != 0 => {
-                self.hand_on(io, moment, stages);
+                if let Some(Descriptor::Channel { reads, writes }) = self.descriptors.get(tgid, fd) {
+                    let is_read = io.header.op == wire::OP_READ;
+                    let worker = tid.into();
+                    let way = if is_read { reads } else { writes };
+                    self.passages
+                        .through_channel(way, is_read, tgid, worker, now, &mut stages.contexts);
+                }
             }
             wire::OP_READ | wire::OP_WRITE => match self.descriptors.get(tgid, fd) {
                 Some(Descriptor::Inbound(id)) => {
                     return self.through(id, io, payload, moment, stages, directives);
                 }
-                Some(Descriptor::Outbound(id)) => self.upstream(id, io.header.op, moment, stages),
+                Some(Descriptor::Outbound(id)) => {
+                    let is_read = io.header.op == wire::OP_READ;
+                    let contexts = &mut stages.contexts;
+                    self.passages
+                        .upstream(id, is_read, tgid, tid.into(), now, contexts);
+                }
                 // Inherited before its parent's table was known, or long closed: the probes need not look at it.
                 Some(Descriptor::Listener { .. } | Descriptor::Channel { .. }) | None => {
                     directives.push(Directive::Ignore(tgid, fd, now));
@@ -394,48 +384,9 @@ impl Connections {
         began
     }
 
-    fn upstream(&mut self, id: ConnectionId, op: u8, moment: Moment, stages: &mut Stages) {
-        let Some(line) = self.outbound.get_mut(&id) else {
-            return;
-        };
-        let (worker, now) = (moment.tid.into(), moment.now);
-        if op == wire::OP_WRITE {
-            stages.contexts.writes_outbound(worker, moment.tgid, line, now);
-        } else {
-            stages.contexts.reads_outbound(worker, line, now);
-        }
-    }
-
-    /// Something went into a channel, or came out.
-    fn hand_on(&mut self, io: &Io, moment: Moment, stages: &mut Stages) {
-        let Some(Descriptor::Channel { reads, writes }) = self.descriptors.get(moment.tgid, Fd(io.header.fd))
-        else {
-            return;
-        };
-        let is_read = io.header.op == wire::OP_READ;
-        let Some(id) = (if is_read { reads } else { writes }) else {
-            return;
-        };
-        let Some(channel) = self.channels.get_mut(&id) else {
-            return;
-        };
-        let (worker, now) = (moment.tid.into(), moment.now);
-        if is_read {
-            stages.contexts.reads_channel(worker, moment.tgid, channel, now);
-        } else {
-            stages.contexts.writes_channel(worker, channel, now);
-        }
-    }
-
-    fn new_channel(&mut self) -> ConnectionId {
-        let id = self.descriptors.new_connection();
-        self.channels.insert(id, Channel::default());
-        id
-    }
-
     fn add_channel(&mut self, tgid: Tgid, fd: Fd, io: &Io, now: Nanos, stages: &mut Stages) {
-        let there = self.new_channel();
-        let back = (io.other == 1).then(|| self.new_channel());
+        let there = self.passages.add_channel(&mut self.descriptors);
+        let back = (io.other == 1).then(|| self.passages.add_channel(&mut self.descriptors));
         let other = returned_fd(io);
         // An eventfd has one descriptor for both ends.
         let reader = Descriptor::Channel {
@@ -459,8 +410,7 @@ impl Connections {
     }
 
     fn add_outbound(&mut self, tgid: Tgid, fd: Fd, line: Outbound, now: Nanos, stages: &mut Stages) {
-        let id = self.descriptors.new_connection();
-        self.outbound.insert(id, line);
+        let id = self.passages.add_outbound(line, &mut self.descriptors);
         self.set(tgid, fd, Descriptor::Outbound(id), now, stages);
     }
 
@@ -478,15 +428,7 @@ impl Connections {
         stages: &mut Stages,
     ) {
         for id in gone {
-            if let Some(line) = self.outbound.remove(&id) {
-                stages.contexts.closes_outbound(&line);
-            }
-            if let Some(channel) = self.channels.remove(&id) {
-                stages.contexts.closes_channel(channel);
-                if let Some(way) = self.found_as.remove(&id) {
-                    self.found.remove(&way);
-                }
-            }
+            self.passages.shut(id, &mut stages.contexts);
             let Some(mut inbound) = self.inbound.remove(&id) else {
                 continue;
             };

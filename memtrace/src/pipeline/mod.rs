@@ -7,6 +7,7 @@
 //! - `threads`: counters, thread by thread
 //! - `stages`: for whom work is, and what it comes to
 //! - `connections`: descriptors, framing, and the requests that come of them
+//! - `passages`: connections to elsewhere and channels, through which work passes
 //! - `notes`: what there is to say of them in words
 //! - `calls`: which address-space calls succeeded, and their bytes
 //! - `spaces`: address spaces
@@ -18,6 +19,7 @@ mod connections;
 mod marks;
 mod notes;
 mod outcome;
+mod passages;
 mod spaces;
 mod stages;
 #[cfg(test)]
