@@ -169,14 +169,8 @@ fn traced_in_node(way: &str, clients: usize, keep: bool) -> (Finished, Report) {
     require_root();
     let (server, workers) = cluster(way);
     ask_all_at_once(server.port, clients, keep);
-    // A port means the workers, too, though they do not listen.
-    let memtrace = if keep {
-        let port = server.port.to_string();
-        Memtrace::attach(["--format", "ndjson", "--query", "--port", &port].map(str::to_owned))
-    } else {
-        let targets: Vec<u32> = workers.iter().copied().chain([server.pid()]).collect();
-        attach(&targets)
-    };
+    let targets: Vec<u32> = workers.iter().copied().chain([server.pid()]).collect();
+    let memtrace = attach(&targets);
     let mut answered = ask_all_at_once(server.port, clients, keep);
     let run = memtrace.interrupt();
     let report = Report::of_whole(&run);

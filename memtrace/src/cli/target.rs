@@ -12,10 +12,7 @@ use memtrace_common::{Tgid, Tid};
 use rustix::thread::CapabilitySet;
 
 use super::{args::TargetArgs, failure::Failure, held::Held};
-use crate::kernel::{
-    pidns,
-    procfs::{self, Found},
-};
+use crate::kernel::{pidns, procfs};
 
 const FIND_HINT: &str = "`pgrep -a NAME` finds a process by name";
 const CGROUP_HINT: &str =
@@ -117,9 +114,6 @@ impl Target {
     pub(super) fn processes(&self) -> BTreeSet<Tgid> {
         let roots = match &self.kind {
             Kind::Pids(pids) => pids.clone(),
-            Kind::Port(port) if self.follow => {
-                with_descendants(procfs::listening_on(*port), &procfs::processes())
-            }
             Kind::Port(port) => procfs::listening_on(*port),
             Kind::Comm(comm) => procfs::named(comm),
             Kind::Cgroup { path, .. } => members(path),
@@ -224,29 +218,6 @@ fn sees_all_users() -> bool {
     })
 }
 
-/// These processes and those below them: a listener may pass its connections on, as the first process of Node's cluster
-/// does. Whom init starts is not its worker, though it may listen for them.
-fn with_descendants(listeners: Vec<Tgid>, all: &[Found]) -> Vec<Tgid> {
-    const INIT: Tgid = Tgid(1);
-    let mut family = listeners;
-    let mut known: BTreeSet<Tgid> = family.iter().copied().collect();
-    let mut looked_at = 0;
-    while let Some(&parent) = family.get(looked_at) {
-        looked_at += 1;
-        if parent != INIT {
-            let children = all
-                .iter()
-                .filter(|process| process.parent == parent && !process.is_zombie);
-            family.extend(
-                children
-                    .map(|child| child.tgid)
-                    .filter(|&child| known.insert(child)),
-            );
-        }
-    }
-    family
-}
-
 fn check_pid(pid: Tgid) -> Result<(), Failure> {
     let fail = |why: &str, hint: &str| Err(Failure::new(format!("--pid {}", pid.0), why, hint));
     let (Some(found), Some(process)) = (procfs::process(pid), procfs::process_of(Tid(pid.0))) else {
@@ -323,36 +294,4 @@ fn members(path: &Path) -> Vec<Tgid> {
         );
     }
     found
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_listeners_family_is_all_below_it_and_inits_is_not() {
-        let process = |tgid, parent, is_zombie| Found {
-            tgid: Tgid(tgid),
-            comm: "node".to_owned(),
-            is_kernel_thread: false,
-            is_zombie,
-            parent: Tgid(parent),
-        };
-        let all = [
-            process(1, 0, false),
-            process(12, 11, false),
-            process(11, 10, false),
-            process(10, 1, false),
-            process(13, 10, true),
-            process(20, 1, false),
-        ];
-        let family = |listeners: &[u32]| {
-            let found = with_descendants(listeners.iter().copied().map(Tgid).collect(), &all);
-            found.into_iter().map(|Tgid(tgid)| tgid).collect::<Vec<_>>()
-        };
-        assert_eq!(family(&[10]), [10, 11, 12]);
-        assert_eq!(family(&[12, 10]), [12, 10, 11], "each once");
-        assert_eq!(family(&[1]), [1]);
-        assert!(family(&[]).is_empty());
-    }
 }
