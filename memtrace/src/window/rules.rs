@@ -246,8 +246,8 @@ impl Contexts {
         }
     }
 
-    /// Rule 5: a worker goes to wait for events. What it does when it is back may be for anybody. One
-    /// that only `asks` what has come has more to do: it begins with the requests that it has read since it last waited.
+    /// Rule 5: a worker goes to wait for events. What it does when it is back may be for anybody. One that only `asks` what
+    /// has come has more to do: it begins with the requests that it has read since it last stayed to wait.
     pub fn waits(&mut self, id: WorkerId, asks: bool, now: Nanos) {
         self.ends_turn(id);
         self.turn_to_nothing(id, now, Reason::Idle);

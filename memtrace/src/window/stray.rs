@@ -44,14 +44,16 @@ impl Stray {
     pub(super) fn is_likely_in_answer(&mut self, faults: u64) -> bool {
         self.answered += faults;
         self.forget();
-        let is_more = self.before_answers.is_exceeded_by(faults);
-        is_more && self.is_much()
+        let is_likely = self.is_much() && self.before_answers.is_exceeded_by(faults);
+        self.before_answers.note(faults);
+        is_likely
     }
 
     /// It has done this since it read a request, and goes to wait. Whether some of it is likely to be stray.
     pub(super) fn is_likely_in_read(&mut self, faults: u64) -> bool {
-        let is_more = self.after_reads.is_exceeded_by(faults);
-        is_more && self.is_much()
+        let is_likely = self.is_much() && self.after_reads.is_exceeded_by(faults);
+        self.after_reads.note(faults);
+        is_likely
     }
 
     /// It has done this for who waits for it. It was promised for that one, or for another, or nobody said for whom.
@@ -66,8 +68,10 @@ impl Stray {
             self.kept /= 2;
             self.broken /= 2;
         }
-        let is_more = self.jobs.is_exceeded_by(faults);
-        is_more && self.broken >= MIXED_MIN && MIXED_SHARE * self.broken > self.kept + self.broken
+        let is_mixed = self.broken >= MIXED_MIN && MIXED_SHARE * self.broken > self.kept + self.broken;
+        let is_likely = is_mixed && self.jobs.is_exceeded_by(faults);
+        self.jobs.note(faults);
+        is_likely
     }
 
     fn is_much(&self) -> bool {
@@ -90,18 +94,20 @@ struct Usual {
 }
 
 impl Usual {
-    /// Notes a stretch. Whether it is half as long again as the median of those before it, or longer.
-    fn is_exceeded_by(&mut self, faults: u64) -> bool {
+    /// Whether a stretch is more than half as long again as their median. It sorts: not to be asked for each stretch.
+    fn is_exceeded_by(&self, faults: u64) -> bool {
         let mut sorted = self.last;
         let sorted = &mut sorted[..self.count.min(STRETCHES)];
         sorted.sort_unstable();
         let median = u64::from(sorted.get(sorted.len() / 2).copied().unwrap_or(0));
-        let is_exceeded = sorted.len() >= STRETCHES_MIN && 2 * faults > 3 * median;
+        sorted.len() >= STRETCHES_MIN && 2 * faults > 3 * median
+    }
+
+    fn note(&mut self, faults: u64) {
         if faults > 0 {
             self.last[self.count % STRETCHES] = u32::try_from(faults).unwrap_or(u32::MAX);
             self.count += 1;
         }
-        is_exceeded
     }
 }
 

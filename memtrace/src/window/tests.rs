@@ -119,6 +119,15 @@ impl World {
         self.contexts.reads_channel(worker(tid), Tgid(1), channel, now);
     }
 
+    /// Worker 1 reads two requests, and hands a job for each to workers 2 and 3. Whose what they do is.
+    fn hands_out_jobs(&mut self) -> [Owner; 2] {
+        for (id, tid) in [(A, 2), (B, 3)] {
+            self.reads(1, id);
+            self.wakes(1, tid, 8);
+        }
+        [2, 3].map(|tid| self.fault(tid))
+    }
+
     /// Whom a fault is for that a worker takes now.
     fn fault(&mut self, tid: u32) -> Owner {
         let owner = self.contexts.owner(worker(tid));

@@ -80,10 +80,10 @@ impl Contexts {
             return;
         };
         if self.tokens.claimed(done).is_none() {
-            if let Some(whose) = self.tokens.claimed(waits_for_it) {
+            let (claimed, promised) = (self.tokens.claimed(waits_for_it), self.tokens.prospect(done));
+            if let Some(whose) = claimed {
                 self.learns(done, whose);
             }
-            let (claimed, promised) = (self.tokens.claimed(waits_for_it), self.tokens.prospect(done));
             let faults = self.tokens.waiting(done);
             let is_promised = promised.map(|id| claimed == Some(Whose::Request(id)));
             let worker = self.workers.get_mut(&id);

@@ -107,11 +107,7 @@ fn rule_6_the_inside_of_a_condition_variable_says_nothing() {
 #[test]
 fn rule_6_of_several_that_wait_for_work_any_may_take_it() {
     let mut w = World::new();
-    w.reads(1, A);
-    w.wakes(1, 2, 8);
-    w.reads(1, B);
-    w.wakes(1, 3, 8);
-    let (one, other) = (w.fault(2), w.fault(3));
+    let [one, other] = w.hands_out_jobs();
     w.end();
     w.assert(one, Owner::Nobody(Reason::Ambiguous));
     w.assert(other, Owner::Nobody(Reason::Ambiguous));

@@ -40,11 +40,7 @@ fn a_pool_that_keeps_its_promises_may_be_given_much_at_once() {
         w.wakes(2, 1, 16);
         w.answers(1, id);
     }
-    w.reads(1, A);
-    w.wakes(1, 2, 8);
-    w.reads(1, B);
-    w.wakes(1, 3, 8);
-    let (one, other) = (w.fault(2), w.fault(3));
+    let [one, other] = w.hands_out_jobs();
     w.end();
     w.assert(one, causal(A));
     w.assert(other, causal(B));
