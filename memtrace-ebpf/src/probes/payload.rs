@@ -195,11 +195,7 @@ fn begin(scratch: &mut Scratch, me: Target, op: u8, fd: i32, ret: i64) {
         ret,
         other: 0,
     };
-    scratch.segments = [Segment {
-        len: 0,
-        head: 0,
-        tail: 0,
-    }; SEGMENTS_MAX];
+    clear(&mut scratch.segments);
     store(
         scratch,
         Progress {
@@ -208,6 +204,20 @@ fn begin(scratch: &mut Scratch, me: Target, op: u8, fd: i32, ret: i64) {
             full: 0,
         },
     );
+}
+
+/// Word by word: what the compiler makes of it otherwise is a loop over bytes, a fifth of what a request costs here.
+#[inline(always)]
+fn clear(segments: &mut Segments) {
+    const {
+        assert!(size_of::<Segment>() == size_of::<u64>());
+        assert!(core::mem::offset_of!(Scratch, segments) % align_of::<u64>() == 0);
+    }
+    let words = segments.as_mut_ptr().cast::<u64>();
+    for i in 0..SEGMENTS_MAX {
+        // SAFETY: within the array, and aligned in `Scratch`, by the assertions.
+        unsafe { words.wrapping_add(i).write_volatile(0) };
+    }
 }
 
 /// Sends the record, and resident memory before it where it is known.

@@ -25,9 +25,7 @@ use crate::{
 #[inline(always)]
 pub(crate) fn waking(ctx: &RawTracePointContext) {
     let Some(me) = Target::current() else { return };
-    let Some(words) = saved(Task::current()).and_then(|regs| wakes(&regs)) else {
-        return;
-    };
+    // Nearly all that a server's threads wake are its clients', as they send to them.
     let woken = Task(ctx.arg(0));
     let Some(tid) = Ids::of_sibling(woken, me.ids()) else {
         return;
@@ -35,6 +33,9 @@ pub(crate) fn waking(ctx: &RawTracePointContext) {
     if !thread::works(me.tid) && !thread::works(tid) {
         return;
     }
+    let Some(words) = saved(Task::current()).and_then(|regs| wakes(&regs)) else {
+        return;
+    };
     let Some(word) = saved(woken).and_then(|regs| waits_for(&regs)) else {
         return;
     };
