@@ -28,6 +28,7 @@
 )]
 
 mod arch;
+mod current;
 mod emit;
 mod entry;
 mod ids;
@@ -98,6 +99,10 @@ static CPU_OFFSETS: Array<u64> = Array::with_max_entries(RSS_CPUS_MAX as u32, 0)
 /// Where one descriptor record is put together, payload and all.
 #[map]
 static SCRATCH: PerCpuArray<probes::payload::Scratch> = PerCpuArray::with_max_entries(1, 0);
+
+/// The kernel types the running thread for its programs.
+#[unsafe(no_mangle)]
+static TYPED: Global<u8> = Global::new(0);
 
 /// Offsets in `struct task_struct`, from this kernel's BTF, as are those that follow.
 #[unsafe(no_mangle)]

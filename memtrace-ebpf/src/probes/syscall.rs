@@ -14,7 +14,7 @@ use memtrace_common::{
 use super::{io, mm, wait};
 use crate::{
     arch::{self, Call, TABLE_LEN, Table},
-    emit, entry, ids,
+    current, emit, entry, ids,
     target::Target,
     task::Task,
 };
@@ -29,6 +29,20 @@ impl Registers {
     #[inline(always)]
     pub(crate) fn read(saved: *const u8) -> Self {
         Self(Task(saved).read(arch::CALL as u64))
+    }
+
+    /// Those of the running thread, which lie at `saved`.
+    #[inline(always)]
+    pub(crate) fn of_current(saved: *const u8) -> Self {
+        let Some(typed) = current::registers() else {
+            return Self::read(saved);
+        };
+        let mut words = [0; arch::CALL_WORDS];
+        // Not `array::from_fn`, see `arguments`.
+        for (i, word) in words.iter_mut().enumerate() {
+            *word = typed.load((arch::CALL + i * size_of::<u64>()) as u64);
+        }
+        Self(words)
     }
 
     /// The call's number.
@@ -76,7 +90,7 @@ pub(crate) fn enter(ctx: &RawTracePointContext) {
     if call == 0 {
         return;
     }
-    let regs = &Registers::read(ctx.arg(0));
+    let regs = &Registers::of_current(ctx.arg(0));
     if is_foreign(me, regs) {
         return;
     }
@@ -101,7 +115,7 @@ pub(crate) fn enter(ctx: &RawTracePointContext) {
 #[inline(always)]
 pub(crate) fn exit(ctx: &RawTracePointContext) {
     let Some(me) = Target::current() else { return };
-    let regs = &Registers::read(ctx.arg(0));
+    let regs = &Registers::of_current(ctx.arg(0));
     let call = lookup(&arch::AT_EXIT, regs.number());
     if call == 0 || is_foreign(me, regs) {
         return;

@@ -8,7 +8,8 @@ use std::{borrow::Cow, collections::HashSet, ffi::OsString, io};
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
     maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf},
-    programs::{ProgramError, RawTracePoint},
+    programs::{ProgramError, ProgramType, RawTracePoint},
+    sys::{BpfHelper, is_helper_supported},
 };
 use aya_log::EbpfLogger;
 use memtrace_common::{
@@ -403,10 +404,12 @@ fn make_maps(options: &Options, Layout { task, rss, file }: &Layout) -> Result<E
         .map_err(LoadError::PidNamespace)?
         .unwrap_or_default();
     let (cgroup_id, cgroup_level) = options.cgroup.unwrap_or_default();
+    let typed = u8::from(types_current());
     let log_level: u8 = if options.kernel_log { u8::MAX } else { 0 };
     EbpfLoader::new()
         .btf(None)
         .map_max_entries("RING", options.ring_bytes)
+        .override_global("TYPED", &typed, true)
         .override_global("TASK_MIN_FLT", &task.min_flt, true)
         .override_global("TASK_MAJ_FLT", &task.maj_flt, true)
         .override_global("TASK_PID", &task.pid, true)
@@ -440,6 +443,15 @@ fn make_maps(options: &Options, Layout { task, rss, file }: &Layout) -> Result<E
         .override_global("AYA_LOG_LEVEL", &log_level, false)
         .load(&object)
         .map_err(|e| LoadError::Maps(Box::new(e)))
+}
+
+/// Whether programs can have a typed pointer to the running thread, and to its registers (from 5.15 on).
+fn types_current() -> bool {
+    let types = is_helper_supported(ProgramType::RawTracePoint, BpfHelper::BPF_FUNC_task_pt_regs);
+    types.unwrap_or_else(|error| {
+        tracing::debug!(%error, "cannot tell whether the running thread is typed");
+        false
+    })
 }
 
 /// `HPAGE_PMD_ORDER`, as far as the kernel says.
