@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::Serializer;
 use serde_json::ser::Formatter;
 
-use super::printable::is_unsafe;
+use super::printable::{is_plain, is_unsafe};
 use crate::ledger::entry::{Request, Route, Summary};
 
 /// An object, with its `type` first.
@@ -26,6 +26,9 @@ struct Harmless;
 
 impl Formatter for Harmless {
     fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, text: &str) -> io::Result<()> {
+        if is_plain(text) {
+            return writer.write_all(text.as_bytes());
+        }
         let mut safe = text;
         while let Some((at, c)) = safe.char_indices().find(|&(_, c)| is_unsafe(c)) {
             writer.write_all(&safe.as_bytes()[..at])?;

@@ -45,8 +45,11 @@ pub(super) fn escaped(text: &str) -> Cow<'_, str> {
 }
 
 /// Nearly all texts are: each byte is a character, and takes a column.
-fn is_plain(text: &str) -> bool {
-    text.bytes().all(|b| matches!(b, b' '..=b'~'))
+#[inline]
+pub(super) fn is_plain(text: &str) -> bool {
+    // To the end in any case: that takes many bytes at once.
+    text.bytes()
+        .fold(true, |plain, b| plain & matches!(b, b' '..=b'~'))
 }
 
 /// The columns that `text` takes.
