@@ -87,7 +87,7 @@ pub(crate) fn returned(me: Target, call: u8, regs: &Registers, ret: i64) {
 #[inline(always)]
 pub(crate) fn close(me: Target, regs: &Registers) {
     let fd = regs.argument(0) as i32;
-    if state(me, fd).is_some_and(|state| state.role != ROLE_IGNORED) {
+    if of_interest(me, fd).is_some() {
         forget(me, fd);
         plain(me, OP_CLOSE, 0, fd, 0, 0);
     }
@@ -125,37 +125,59 @@ fn moved(me: Target, call: u8, regs: &Registers, mut fd: i32, ret: i64) {
         // A `struct mmsghdr` begins with its `struct msghdr`.
         received_descriptors(me, fd, regs.argument(1));
     }
-    let (op, buffers) = if call == Call::Read as u8 || call == Call::Recvfrom as u8 {
-        (OP_READ, Buffers::One(regs.argument(1)))
-    } else if call == Call::Write as u8 {
-        (OP_WRITE, Buffers::One(regs.argument(1)))
-    } else if call == Call::Readv as u8 {
-        (OP_READ, Buffers::Many(regs.argument(1), regs.argument(2)))
-    } else if call == Call::Writev as u8 {
-        (OP_WRITE, Buffers::Many(regs.argument(1), regs.argument(2)))
-    } else if call == Call::Recvmsg as u8 || call == Call::Sendmsg as u8 {
-        let Some(message) = read_user::<Msghdr>(regs.argument(1)) else {
-            return;
-        };
-        let read = call == Call::Recvmsg as u8;
-        (
-            if read { OP_READ } else { OP_WRITE },
-            Buffers::Many(message.iov, message.iov_len),
-        )
-    } else if call == Call::Recvmmsg as u8 {
-        return messages(me, OP_READ, fd, regs.argument(1), ret);
-    } else if call == Call::Sendmmsg as u8 {
-        return messages(me, OP_WRITE, fd, regs.argument(1), ret);
-    } else if call == Call::Splice as u8 {
-        let _ = seen(me, OP_READ, fd, ret, Buffers::Nowhere);
-        fd = regs.argument(2) as i32;
-        (OP_WRITE, Buffers::Nowhere)
-    } else {
-        (OP_WRITE, Buffers::Nowhere)
+    let Some((op, len, buffers)) = stretch(call, regs, ret) else {
+        return;
     };
-    if !seen(me, op, fd, ret, buffers) && call == Call::Write as u8 {
+    if call == Call::Splice as u8 {
+        // Bytes that were in nobody's memory came out of one descriptor, and went into another.
+        if let Some(state) = of_interest(me, fd)
+            && turn(me, OP_READ, fd, ret, state).is_some()
+        {
+            plain(me, OP_READ, 0, fd, ret, 0);
+        }
+        fd = regs.argument(2) as i32;
+    }
+    // One place for all calls: what is behind this is most of the program, and is to stay in the caches.
+    if let Some(state) = of_interest(me, fd) {
+        if let Some(budget) = turn(me, op, fd, len, state) {
+            payload::send(me, op, fd, len, buffers, budget);
+        }
+    } else if call == Call::Write as u8 {
         mark(me, fd, ret, regs.argument(1));
     }
+}
+
+/// Which way a call's bytes went, how many they were, and where they are.
+#[inline(always)]
+fn stretch(call: u8, regs: &Registers, ret: i64) -> Option<(u8, i64, Buffers)> {
+    let address = regs.argument(1);
+    Some(if call == Call::Read as u8 || call == Call::Recvfrom as u8 {
+        (OP_READ, ret, Buffers::One(address))
+    } else if call == Call::Write as u8 {
+        (OP_WRITE, ret, Buffers::One(address))
+    } else if call == Call::Readv as u8 {
+        (OP_READ, ret, Buffers::Many(address, regs.argument(2)))
+    } else if call == Call::Writev as u8 {
+        (OP_WRITE, ret, Buffers::Many(address, regs.argument(2)))
+    } else if call == Call::Recvmsg as u8 || call == Call::Sendmsg as u8 {
+        let message = read_user::<Msghdr>(address)?;
+        let op = if call == Call::Recvmsg as u8 {
+            OP_READ
+        } else {
+            OP_WRITE
+        };
+        (op, ret, Buffers::Many(message.iov, message.iov_len))
+    } else if call == Call::Recvmmsg as u8 || call == Call::Sendmmsg as u8 {
+        let (len, buffers) = messages(address, ret)?;
+        let op = if call == Call::Recvmmsg as u8 {
+            OP_READ
+        } else {
+            OP_WRITE
+        };
+        (op, len, buffers)
+    } else {
+        (OP_WRITE, ret, Buffers::Nowhere)
+    })
 }
 
 /// A program says something to memtrace, whatever the descriptor is: `docs/MARKERS.md` has `/dev/null`.
@@ -191,16 +213,10 @@ fn peeks(call: u8, regs: &Registers) -> bool {
     flags & MSG_PEEK != 0
 }
 
-/// Returns whether the descriptor is a connection.
+/// What is known of a descriptor that is a connection or a channel.
 #[inline(always)]
-fn seen(me: Target, op: u8, fd: i32, ret: i64, buffers: Buffers) -> bool {
-    let Some(state) = state(me, fd).filter(|state| state.role != ROLE_IGNORED) else {
-        return false;
-    };
-    if let Some(budget) = turn(me, op, fd, ret, state) {
-        payload::send(me, op, fd, ret, buffers, budget);
-    }
-    true
+fn of_interest(me: Target, fd: i32) -> Option<&'static mut FdState> {
+    state(me, fd).filter(|state| state.role != ROLE_IGNORED)
 }
 
 /// Notes the stream's direction; the budget for capture where there are bytes of a client's connection.
@@ -247,10 +263,8 @@ fn turn(me: Target, op: u8, fd: i32, ret: i64, state: &'static mut FdState) -> O
 /// Several messages, which on a stream is one stretch of it: the first is looked into, of the others the lengths are
 /// added up.
 #[inline(always)]
-fn messages(me: Target, op: u8, fd: i32, address: u64, count: i64) {
-    let Some(first) = read_user::<Mmsghdr>(address) else {
-        return;
-    };
+fn messages(address: u64, count: i64) -> Option<(i64, Buffers)> {
+    let first = read_user::<Mmsghdr>(address)?;
     let mut sum = i64::from(first.len as u32);
     for i in 1..MESSAGES_MAX {
         if i >= count {
@@ -263,12 +277,8 @@ fn messages(me: Target, op: u8, fd: i32, address: u64, count: i64) {
         sum += i64::from(message.len as u32);
     }
     let Msghdr { iov, iov_len, .. } = first.header;
-    let buffers = Buffers::First {
-        iov,
-        iov_len,
-        len: u64::from(first.len as u32),
-    };
-    let _ = seen(me, op, fd, sum, buffers);
+    let len = u64::from(first.len as u32);
+    Some((sum, Buffers::First { iov, iov_len, len }))
 }
 
 /// Descriptors that another process passed on (Node's cluster does): they may be connections.
