@@ -46,10 +46,10 @@ pub(crate) fn send<T: 'static>(family: Family, time_ns: u64, record: T) -> bool 
     if let Some(mut entry) = RING.reserve::<T>(0) {
         entry.write(record);
         entry.submit(NO_WAKEUP);
-        sent(family, time_ns);
+        sent([family], time_ns);
         true
     } else {
-        dropped(family, time_ns);
+        dropped([family], time_ns);
         false
     }
 }
@@ -61,12 +61,10 @@ pub(crate) fn send_bytes<const N: usize>(families: [Family; N], time_ns: u64, by
     // SAFETY: the verifier has checked pointer and length against the map value.
     let failed =
         unsafe { bpf_ringbuf_output((&raw const RING).cast_mut().cast(), bytes.cast(), len, NO_WAKEUP) };
-    for family in families {
-        if failed == 0 {
-            sent(family, time_ns);
-        } else {
-            dropped(family, time_ns);
-        }
+    if failed == 0 {
+        sent(families, time_ns);
+    } else {
+        dropped(families, time_ns);
     }
 }
 
@@ -79,9 +77,11 @@ pub(crate) fn lost(family: Family) {
 }
 
 #[inline(always)]
-fn sent(family: Family, time_ns: u64) {
+fn sent<const N: usize>(families: [Family; N], time_ns: u64) {
     if let Some(counters) = counters() {
-        counters.emitted[family as usize] += 1;
+        for family in families {
+            counters.emitted[family as usize] += 1;
+        }
     }
     if let Some(gap) = gap()
         && gap.since_ns != 0
@@ -93,8 +93,10 @@ fn sent(family: Family, time_ns: u64) {
 }
 
 #[inline(always)]
-fn dropped(family: Family, time_ns: u64) {
-    lost(family);
+fn dropped<const N: usize>(families: [Family; N], time_ns: u64) {
+    for family in families {
+        lost(family);
+    }
     if let Some(gap) = gap()
         && gap.since_ns == 0
     {

@@ -32,6 +32,12 @@ pub(crate) fn gets_work(tid: u32) {
     set(tid, WORKS);
 }
 
+/// Whether it may already, its work is added up, and all of that is told: nothing changes as it goes on to other work.
+#[inline(always)]
+pub(crate) fn is_ready_for_more(tid: u32) -> bool {
+    load(tid) & (WORKS | SUMS) == WORKS | ADDED_UP
+}
+
 /// It has none from now on.
 #[inline(always)]
 pub(crate) fn rests(tid: u32) {

@@ -248,10 +248,14 @@ fn turn(me: Target, op: u8, fd: i32, ret: i64, state: &'static mut FdState) -> O
         }
         return None;
     }
-    tally::flush(me);
-    thread::gets_work(me.tid);
+    if !thread::is_ready_for_more(me.tid) {
+        tally::flush(me);
+        thread::gets_work(me.tid);
+        if op == OP_READ {
+            tally::begin(me);
+        }
+    }
     if op == OP_READ {
-        tally::begin(me);
         state.write_budget = HEAD_MAX as u32;
         Some(&mut state.read_budget)
     } else {

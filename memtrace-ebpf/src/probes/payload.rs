@@ -27,6 +27,8 @@ pub(crate) struct Scratch {
     /// As far as the verifier can tell, the last read may begin at `PAYLOAD_MAX` and be `HEAD_MAX` long.
     bytes: [u8; PAYLOAD_MAX + HEAD_MAX],
     progress: Progress,
+    /// Of the call that is looked into.
+    iovecs: [Iovec; SEGMENTS_MAX],
 }
 
 #[derive(Clone, Copy)]
@@ -241,26 +243,26 @@ fn submit(scratch: &mut Scratch, with_rss: bool) {
 /// Copies what is wanted of up to eight buffers.
 #[inline(always)]
 fn capture(scratch: &mut Scratch, buffers: Buffers) {
-    let (address, count) = match buffers {
-        Buffers::One(address) => (address, 0),
-        Buffers::Many(iov, iov_len) | Buffers::First { iov, iov_len, .. } if iov_len > 0 => (iov, iov_len),
-        Buffers::Many(..) | Buffers::First { .. } | Buffers::Nowhere => return,
+    let count = match buffers {
+        Buffers::One(base) => {
+            let len = load(scratch).left;
+            scratch.iovecs[0] = Iovec { base, len };
+            1
+        }
+        Buffers::Many(address, count)
+        | Buffers::First {
+            iov: address,
+            iov_len: count,
+            ..
+        } => read_iovecs(scratch, address, count),
+        Buffers::Nowhere => 0,
     };
     for i in 0..SEGMENTS_MAX {
-        let buffer = if count == 0 {
-            Iovec {
-                base: address,
-                len: load(scratch).left,
-            }
-        } else {
-            if i as u64 >= count {
-                break;
-            }
-            match read_user_raw::<Iovec>(address + (i * size_of::<Iovec>()) as u64) {
-                Some(buffer) => buffer,
-                None => break,
-            }
-        };
+        if i as u64 >= count {
+            break;
+        }
+        // SAFETY: a reference. Volatile, as a helper wrote it.
+        let buffer = unsafe { (&raw const scratch.iovecs[i]).read_volatile() };
         let Progress { left, full, .. } = load(scratch);
         let len = min(buffer.len, left);
         let head = min(len, max(full, SHORT_HEAD as u64));
@@ -283,10 +285,28 @@ fn capture(scratch: &mut Scratch, buffers: Buffers) {
                 full: full - min(full, head),
             },
         );
-        if left == 0 || count == 0 {
+        if left == 0 {
             break;
         }
     }
+}
+
+/// As many as are looked into, at once; how many that are.
+#[inline(always)]
+fn read_iovecs(scratch: &mut Scratch, address: u64, count: u64) -> u64 {
+    let count = core::hint::black_box(min(count, SEGMENTS_MAX as u64));
+    if count == 0 || count > SEGMENTS_MAX as u64 {
+        return 0;
+    }
+    // SAFETY: `count` is within `iovecs` by the test above; the helper checks the source.
+    let failed = unsafe {
+        probe_read_user(
+            scratch.iovecs.as_mut_ptr().cast(),
+            count as u32 * size_of::<Iovec>() as u32,
+            address as *const _,
+        )
+    };
+    if failed == 0 { count } else { 0 }
 }
 
 #[inline(always)]
