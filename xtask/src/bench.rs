@@ -111,13 +111,14 @@ fn perfetto() -> Result<()> {
     command::stream(command::cargo().args(run).args(["--example", "perfetto_speed"]))
 }
 
+fn has_perf() -> bool {
+    let version = Command::new("perf").arg("--version").output();
+    version.is_ok_and(|o| o.status.success())
+}
+
 /// A storm of `faults` page faults, a million system calls, markers, and servers.
 fn tracing(memtrace: &Path, workload: &Path, rounds: u32, faults: u64) -> Result<()> {
-    let perf = Command::new("perf")
-        .arg("--version")
-        .output()
-        .is_ok_and(|o| o.status.success());
-
+    let perf = has_perf();
     let mut storms = ways([
         "untraced",
         "traced by memtrace",

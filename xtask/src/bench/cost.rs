@@ -7,14 +7,14 @@ use std::{
     collections::BTreeMap,
     fs,
     path::Path,
-    process::{Child, Command},
+    process::{Child, Command, Stdio},
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
 
 use super::{
-    Watcher, Way, machine, median, memtrace_on,
+    Watcher, Way, has_perf, machine, median, memtrace_on,
     served::{Running, ask, node},
     table, watch, ways,
 };
@@ -59,6 +59,8 @@ struct Cost {
     /// Of the server and of memtrace, microseconds of CPU a request.
     cpu: [Way; 3],
     probes: Probes,
+    /// Of the server's CPU time, in percent, what the probes take of it; none without `perf`.
+    shares: Vec<f64>,
 }
 
 /// Measures in `rounds` turns.
@@ -71,7 +73,9 @@ pub(super) fn run(memtrace: &Path, rounds: u32) -> Result<()> {
         rates: ways(["untraced", "traced by memtrace"]),
         cpu: ways(["the server, untraced", "the server, traced", "memtrace"]),
         probes: Probes::new(),
+        shares: Vec::new(),
     };
+    let perf = has_perf();
     // What is compiled at the first requests is not the turn's.
     ask(&node)?;
     for round in 1..=rounds {
@@ -79,6 +83,9 @@ pub(super) fn run(memtrace: &Path, rounds: u32) -> Result<()> {
         cost.untraced(&node)?;
         cost.traced(memtrace, &node)?;
         cost.probes(memtrace, &node)?;
+        if perf {
+            cost.share(memtrace, &node)?;
+        }
     }
     println!("\n{}", machine());
     cost.print();
@@ -121,6 +128,29 @@ impl Cost {
         watcher.stop()
     }
 
+    /// Sampled: the kernel's own measure takes time itself, and cannot tell whose system calls they were.
+    fn share(&mut self, memtrace: &Path, node: &Running) -> Result<()> {
+        let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+        let samples = folder.path().join("perf.data");
+        let mut watcher = memtrace_beside(memtrace, node)?;
+        let mut perf = Command::new("perf");
+        perf.args(["record", "--quiet", "-g", "-e", "cpu-clock", "-F", "5000", "-o"])
+            .arg(&samples)
+            .args(["-p", &node.process.id().to_string()]);
+        let mut sampler = Watcher(perf.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?);
+        let asked = ask(node);
+        sampler.stop()?;
+        watcher.stop()?;
+        asked?;
+        let stacks = command::read(
+            Command::new("perf")
+                .args(["script", "-F", "ip,sym", "-i"])
+                .arg(&samples),
+        )?;
+        self.shares.extend(share_of_probes(&stacks));
+        Ok(())
+    }
+
     fn print(&self) {
         println!("\na handler in Node under wrk, requests a second:");
         print!("{}", table(&self.rates));
@@ -140,11 +170,33 @@ impl Cost {
         );
         println!("\nCPU time a request, microseconds:");
         print!("{}", table(&self.cpu));
+        if let [_, ..] = self.shares[..] {
+            println!("\nof the server's CPU time, in the probes:");
+            print!(
+                "{}",
+                table(&[Way {
+                    name: "percent",
+                    figures: self.shares.clone()
+                }])
+            );
+        }
         println!("\nin the probes, a request (wrk's own calls are on the same machine, and pass them too):");
         for (name, (ns, runs)) in &self.probes {
             println!("  {name:<24} {:>8.1} ns {:>8.2} runs", median(ns), median(runs));
         }
     }
+}
+
+/// The share, in percent, of `perf script`'s stacks that go through a program on a raw tracepoint; `None` where there are
+/// no stacks.
+fn share_of_probes(stacks: &str) -> Option<f64> {
+    let stacks = stacks.split("\n\n").filter(|stack| !stack.trim().is_empty());
+    let (mut all, mut within) = (0_u32, 0_u32);
+    for stack in stacks {
+        all += 1;
+        within += u32::from(stack.contains("bpf_trace_run"));
+    }
+    (all > 0).then(|| f64::from(within) / f64::from(all) * 100.0)
 }
 
 /// What goes through the ring for a request, by kind.
@@ -223,4 +275,16 @@ fn programs(memtrace: &Child) -> Result<BTreeMap<String, Program>> {
         )
     };
     Ok(by_id.into_iter().map(named).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_probes_share_is_of_all_stacks() {
+        let stacks = "\n 1 f\n 2 bpf_trace_run2\n 3 syscall\n\n 4 main\n\n 5 __bpf_trace_run\n\n 6 main\n\n";
+        assert_eq!(share_of_probes(stacks), Some(50.0));
+        assert_eq!(share_of_probes(""), None);
+    }
 }
