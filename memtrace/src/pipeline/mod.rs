@@ -12,9 +12,11 @@
 //! - `calls`: which address-space calls succeeded, and their bytes
 //! - `spaces`: address spaces
 //! - `outcome`: what is known at the end
+//! - `config`: what was asked for, and what the probes are asked
 //! - `marks`: windows that programs open and close themselves
 
 mod calls;
+mod config;
 mod connections;
 mod marks;
 mod notes;
@@ -29,13 +31,16 @@ mod threads;
 use std::collections::BTreeSet;
 
 use memtrace_common::{
-    FaultCount, Fd, Nanos, Tgid, Tid,
+    FaultCount, Nanos, Tgid, Tid,
     decode::{Payload, Record},
     wire::{self, Exec, Fault, Fork, Header, Io, Mm},
 };
 use rustc_hash::FxHashMap;
 
-pub use self::outcome::Outcome;
+pub use self::{
+    config::{Config, Directive},
+    outcome::Outcome,
+};
 use self::{
     connections::Connections,
     marks::{Marks, Writer},
@@ -46,10 +51,9 @@ use self::{
 use crate::{
     event::{Event, Notice},
     ledger::{
-        Ledger, Resident, SETTLE, Taken, Work,
+        Ledger, Resident, Taken, Work,
         entry::{Lost, Request},
         journal::Posting,
-        route::Routing,
     },
     model::vma::{AddressSpace, Files},
     window::{Owner, Reason, Wake, Word},
@@ -57,42 +61,6 @@ use crate::{
 
 /// Process ids that the summary lists, at most.
 const PIDS_MAX: usize = 64;
-
-/// What the user asked for that matters before reports.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// How targets become paths and routes.
-    pub routing: Routing,
-    /// List only requests that came in on this port.
-    pub port: Option<u16>,
-    /// The probes time faults.
-    pub fault_time: bool,
-    /// Somebody keeps the events: tell what may be kept of their payload ([`Pipeline::payload_to_keep`]).
-    pub keeps_payload: bool,
-    /// How long a request that has ended waits for what may still turn out to be its.
-    pub settle: Nanos,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            routing: Routing::default(),
-            port: None,
-            fault_time: false,
-            keeps_payload: false,
-            settle: SETTLE,
-        }
-    }
-}
-
-/// What the live run should tell the probes. A recording has nobody to tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Directive {
-    /// Nothing more is wanted of what this descriptor was at this time. The number may mean something else by now.
-    Ignore(Tgid, Fd, Nanos),
-    /// What this process has mapped is not known any more, or not all: read `/proc/PID/maps` again.
-    Read(Tgid),
-}
 
 /// A process, as far as the pipeline is concerned.
 #[derive(Debug, Default)]
