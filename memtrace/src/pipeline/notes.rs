@@ -46,6 +46,12 @@ pub(super) fn no_request(accepted: u64, reads: u64) -> String {
         1 => "1 connection was accepted".to_owned(),
         n => format!("{n} connections were accepted"),
     };
+    if reads == 0 {
+        return format!(
+            "{accepted} and nothing was read: no bytes came, or other processes read them, which are not traced (the workers \
+             of Node's cluster): name those with --pid, or start the server under memtrace, which follows them all"
+        );
+    }
     let reads = match reads {
         1 => "1 read was seen".to_owned(),
         n => format!("{n} reads were seen"),
@@ -69,7 +75,8 @@ mod tests {
         );
         assert!(unlisted(1).starts_with("1 pipelined request went"));
         assert!(unlisted(2).starts_with("2 pipelined requests went"));
-        assert!(no_request(1, 0).starts_with("1 connection was accepted and 0 reads were seen, "));
+        assert!(no_request(0, 0).starts_with("no connection was accepted"));
+        assert!(no_request(1, 0).starts_with("1 connection was accepted and nothing was read: "));
         assert!(no_request(2, 1).starts_with("2 connections were accepted and 1 read was seen, "));
     }
 }
