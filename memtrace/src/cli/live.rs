@@ -17,6 +17,7 @@ use tokio::time::MissedTickBehavior;
 use super::{
     args::LiveArgs,
     failure::{Failure, one_line},
+    giving_way::{GivingWay, Look},
     output::Output,
     recording::Recording,
     remedy,
@@ -204,21 +205,42 @@ impl Tracing {
         over: impl Future<Output = T>,
         signals: &mut Signals,
     ) -> Result<Stop<T>, Failure> {
+        let mut giving_way = GivingWay::begin(args.buffer);
+        let stop = self.watch(args, target, over, signals, &mut giving_way).await;
+        giving_way.end();
+        stop
+    }
+
+    async fn watch<T>(
+        &mut self,
+        args: &LiveArgs,
+        target: &Target,
+        over: impl Future<Output = T>,
+        signals: &mut Signals,
+        giving_way: &mut GivingWay,
+    ) -> Result<Stop<T>, Failure> {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut chores = Instant::now();
         let mut over = std::pin::pin!(over);
         loop {
-            tokio::select! {
+            let due = tokio::select! {
                 biased;
                 () = signals.any() => return Ok(enough("Ctrl-C or SIGTERM came")),
                 over = &mut over => {
                     tracing::info!("the run ends: what was to be traced is over");
                     return Ok(Stop::Over(over));
                 }
-                _ = tick.tick() => {}
-            }
+                due = tick.tick() => due,
+            };
+            let late = due.elapsed();
+            let bytes = self.received_bytes();
             while self.pump() {}
+            giving_way.looked(Look {
+                at: Instant::now(),
+                late,
+                bytes: self.received_bytes() - bytes,
+            });
             if self.output.is_closed() {
                 return Ok(enough("nobody reads the report, or it cannot be written"));
             }
@@ -271,6 +293,10 @@ impl Tracing {
         // Those that are named may come back.
         let is_any_running = live.is_any_running(|event| intake.take(event));
         Ok(!is_any_running && !target.may_return())
+    }
+
+    fn received_bytes(&self) -> u64 {
+        self.live.as_ref().map_or(0, Live::received_bytes)
     }
 
     /// Takes what the ring has. Returns whether there may be more.

@@ -8,6 +8,7 @@ mod diff;
 mod doctor;
 mod export;
 mod failure;
+mod giving_way;
 mod held;
 mod live;
 mod made;
