@@ -9,6 +9,8 @@ use super::TokenId;
 pub struct Outbound {
     /// What it was last used for.
     pub(super) owner: Option<TokenId>,
+    /// What the worker went on with that last used it.
+    pub(super) then: Option<TokenId>,
     /// It was opened for its owner, and not used yet.
     pub(super) is_connecting: bool,
 }

@@ -13,7 +13,7 @@ use rustc_hash::FxHashMap;
 use super::{
     Effect, Label, Outbound, Owner, Reason, RequestId, TokenId, Whose, WorkerId,
     tokens::Tokens,
-    trust::{Link, Trust},
+    trust::{Belief, Link, Trust},
     words::Words,
     worker::{Way, Worker},
 };
@@ -172,12 +172,13 @@ impl Contexts {
                 Whose::Request(request) => Some(request),
                 Whose::Nobody(_) => None,
             };
-            let is_all = worker.answers(request);
+            let (is_all, may_be_more) = (worker.answers(request), worker.may_be_due > 0);
             due = std::mem::take(&mut worker.due);
             let claimed = self.tokens.claimed(context);
             if claimed.is_none() {
                 let faults = self.tokens.waiting(context);
-                let is_mixed = self.tokens.is_blank(context) && worker.stray.is_likely_in_answer(faults);
+                let is_mixed = self.tokens.prospect(context).is_none()
+                    && worker.stray.is_likely_in_answer(faults, may_be_more);
                 if is_all && !is_mixed {
                     self.learns(context, whose);
                     self.tokens.claim(context, whose);
@@ -218,16 +219,38 @@ impl Contexts {
         let Some(context) = self.workers.get(&id).and_then(|worker| worker.context) else {
             return;
         };
+        if line.then == Some(context) {
+            // The rest of what it has begun to write.
+            return;
+        }
+        self.may_be_left_by_another(context);
         self.tokens.own(context);
         if let Some(before) = line.owner.replace(context) {
             self.tokens.disown(before);
         }
         let next = self.hand_on(context, Link::Wrote(tgid), Reason::Idle, now);
+        line.then = Some(next);
+        let due = self.workers.get(&id).map_or(0, Worker::due_after_next);
         self.turn(id, next);
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.may_be_due = due;
+        }
+    }
+
+    /// A worker that went on after it had written to elsewhere writes to elsewhere again. As long as nobody knows whether
+    /// that is for the same, it may be what others had left to be written.
+    fn may_be_left_by_another(&mut self, context: TokenId) {
+        if let Some(via @ Link::Wrote(_)) = self.tokens.via(context)
+            && self.trust.belief(via) == Belief::Unproven
+        {
+            self.tokens.is_doubtful(context);
+        }
     }
 
     /// Rule 4: a worker reads from elsewhere: it goes on with what the connection was used for.
-    pub fn reads_outbound(&mut self, id: WorkerId, line: &Outbound, now: Nanos) {
+    pub fn reads_outbound(&mut self, id: WorkerId, line: &mut Outbound, now: Nanos) {
+        line.then = None;
+        self.ends_turn(id);
         match line.owner {
             Some(owner) => {
                 self.comes_back_to(id, owner, now);
@@ -256,9 +279,10 @@ impl Contexts {
         }
     }
 
-    /// What a worker has read a request for, and has done since, may also be what no answer comes of, if there is much of
-    /// that: timers of requests that wait for the next one.
-    fn ends_turn(&mut self, id: WorkerId) {
+    /// A worker is about to turn to something else, and has not answered. What it has done for nobody known is what no
+    /// answer comes of. What it has read a request for, and has done since, may also be that, if there is much of it:
+    /// timers of requests that wait for the next one.
+    pub(super) fn ends_turn(&mut self, id: WorkerId) {
         let Some(worker) = self.workers.get_mut(&id) else {
             return;
         };
@@ -273,6 +297,7 @@ impl Contexts {
 
     /// Rule 5: a worker takes a client's connection. It may have waited for one, and has ended what it did.
     pub fn accepts(&mut self, id: WorkerId, now: Nanos) {
+        self.ends_turn(id);
         self.turn_to_nothing(id, now, Reason::Idle);
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.turns();
@@ -327,6 +352,7 @@ impl Contexts {
     }
 
     fn turn_to_read(&mut self, id: WorkerId, token: TokenId) {
+        self.ends_turn(id);
         self.turn(id, token);
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.leaves_windows();
@@ -344,6 +370,7 @@ impl Contexts {
         let (before, before_way) = (worker.context.replace(token), worker.way);
         worker.way = way;
         worker.due.clear();
+        worker.may_be_due = 0;
         self.tokens.take_up(token, way.is_given());
         if let Some(before) = before {
             self.tokens.leave(before, before_way.is_given());

@@ -40,11 +40,13 @@ impl Stray {
         self.forget();
     }
 
-    /// It has done this for nobody known, and answers. Whether some of it is likely to be stray.
-    pub(super) fn is_likely_in_answer(&mut self, faults: u64) -> bool {
+    /// It has done this for nobody known, and answers, when other work `was_due`, or may have been. Whether some of it is
+    /// likely to be stray, or that.
+    pub(super) fn is_likely_in_answer(&mut self, faults: u64, was_due: bool) -> bool {
         self.answered += faults;
         self.forget();
-        let is_likely = self.is_much() && self.before_answers.is_exceeded_by(faults);
+        let is_likely = (self.is_much() && self.before_answers.is_exceeded_by(faults))
+            || (was_due && !self.before_answers.is_usual(faults));
         self.before_answers.note(faults);
         is_likely
     }
@@ -96,11 +98,20 @@ struct Usual {
 impl Usual {
     /// Whether a stretch is more than half as long again as their median. It sorts: not to be asked for each stretch.
     fn is_exceeded_by(&self, faults: u64) -> bool {
+        self.median().is_some_and(|median| 2 * faults > 3 * median)
+    }
+
+    /// Whether it is known to be no longer than that. It sorts, too.
+    fn is_usual(&self, faults: u64) -> bool {
+        self.median().is_some_and(|median| 2 * faults <= 3 * median)
+    }
+
+    fn median(&self) -> Option<u64> {
         let mut sorted = self.last;
         let sorted = &mut sorted[..self.count.min(STRETCHES)];
         sorted.sort_unstable();
-        let median = u64::from(sorted.get(sorted.len() / 2).copied().unwrap_or(0));
-        sorted.len() >= STRETCHES_MIN && 2 * faults > 3 * median
+        let median = sorted.get(sorted.len() / 2).copied().map(u64::from);
+        median.filter(|_| sorted.len() >= STRETCHES_MIN)
     }
 
     fn note(&mut self, faults: u64) {
@@ -120,7 +131,7 @@ mod tests {
         let mut stray = Stray::default();
         stray.leaves(left);
         for _ in 0..stretches {
-            assert!(!stray.is_likely_in_answer(10), "it is as usual");
+            assert!(!stray.is_likely_in_answer(10, false), "it is as usual");
             assert!(!stray.is_likely_in_read(20), "it is as usual");
         }
         stray
@@ -129,8 +140,8 @@ mod tests {
     #[test]
     fn where_much_is_left_what_is_more_than_usual_has_some_of_it() {
         let mut stray = stray(STRETCHES, 100);
-        assert!(!stray.is_likely_in_answer(15));
-        assert!(stray.is_likely_in_answer(16));
+        assert!(!stray.is_likely_in_answer(15, false));
+        assert!(stray.is_likely_in_answer(16, false));
         assert!(!stray.is_likely_in_read(30));
         assert!(stray.is_likely_in_read(31));
     }
@@ -140,7 +151,7 @@ mod tests {
         let mut few = stray(STRETCHES, LEFT_MIN - 1);
         let mut small = stray(1000, 1000);
         for stray in [&mut few, &mut small] {
-            assert!(!stray.is_likely_in_answer(1000));
+            assert!(!stray.is_likely_in_answer(1000, false));
             assert!(!stray.is_likely_in_read(1000));
         }
     }
@@ -165,16 +176,16 @@ mod tests {
     #[test]
     fn with_few_stretches_nothing_is_usual() {
         let mut stray = stray(STRETCHES_MIN - 1, 1000);
-        assert!(!stray.is_likely_in_answer(1000));
-        assert!(stray.is_likely_in_answer(1000));
+        assert!(!stray.is_likely_in_answer(1000, false));
+        assert!(stray.is_likely_in_answer(1000, false));
     }
 
     #[test]
     fn what_is_usual_changes() {
         let mut stray = stray(STRETCHES, 1000);
         for _ in 0..STRETCHES {
-            let _ = stray.is_likely_in_answer(1000);
+            let _ = stray.is_likely_in_answer(1000, false);
         }
-        assert!(!stray.is_likely_in_answer(1000));
+        assert!(!stray.is_likely_in_answer(1000, false));
     }
 }

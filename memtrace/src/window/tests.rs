@@ -94,7 +94,7 @@ impl World {
         self.contexts.writes_outbound(worker(tid), Tgid(1), line, now);
     }
 
-    fn is_told(&mut self, tid: u32, line: &Outbound) {
+    fn is_told(&mut self, tid: u32, line: &mut Outbound) {
         let now = self.now();
         self.contexts.reads_outbound(worker(tid), line, now);
     }
@@ -250,13 +250,13 @@ fn rule_3_and_4_a_pooled_connection_goes_back_to_whom_it_was_used_for() {
     w.reads(1, B);
     w.asks(1, &mut other);
     w.waits(1);
-    w.is_told(1, &one);
+    w.is_told(1, &mut one);
     let for_a = w.fault(1);
     w.asks(1, &mut one);
-    w.is_told(1, &other);
+    w.is_told(1, &mut other);
     let for_b = w.fault(1);
     w.answers(1, B);
-    w.is_told(1, &one);
+    w.is_told(1, &mut one);
     w.answers(1, A);
     w.end();
     w.assert(between, causal(A));
@@ -274,10 +274,27 @@ fn rule_3_a_connection_is_first_used_for_what_it_was_opened_for() {
     // The loop finds it connected, in the middle of nothing.
     w.asks(1, &mut line);
     w.waits(1);
-    w.is_told(1, &line);
+    w.is_told(1, &mut line);
     let fault = w.fault(1);
     w.end();
     w.assert(fault, causal(A));
+}
+
+#[test]
+fn rule_3_the_rest_of_what_is_written_is_for_the_same() {
+    let mut w = World::new();
+    let mut line = Outbound::default();
+    w.waits(1);
+    let first = w.fault(1);
+    w.asks(1, &mut line);
+    let between = w.fault(1);
+    w.asks(1, &mut line);
+    w.waits(1);
+    w.is_told(1, &mut line);
+    w.answers(1, A);
+    w.end();
+    w.assert(first, causal(A));
+    w.assert(between, causal(A));
 }
 
 #[test]
@@ -290,7 +307,7 @@ fn rule_4_whoever_answers_claims_what_the_upstream_call_was_for() {
     let mut line = Outbound::default();
     w.asks(1, &mut line);
     w.waits(1);
-    w.is_told(1, &line);
+    w.is_told(1, &mut line);
     let second = w.fault(1);
     w.answers(1, A);
     w.end();
@@ -304,7 +321,7 @@ fn rule_4_a_thread_that_only_waits_for_that_answer_works_directly() {
     w.reads(1, A);
     let mut line = w.connects(1);
     w.asks(1, &mut line);
-    w.is_told(1, &line);
+    w.is_told(1, &mut line);
     let fault = w.fault(1);
     w.answers(1, A);
     w.end();
@@ -319,7 +336,7 @@ fn rule_4_an_answer_for_who_is_gone_is_nobodys() {
     w.asks(1, &mut line);
     w.answers(1, A);
     w.waits(1);
-    w.is_told(1, &line);
+    w.is_told(1, &mut line);
     let fault = w.fault(1);
     w.contexts.closes_outbound(&line);
     w.end();
@@ -442,7 +459,7 @@ fn a_pooled_connection_that_is_idle_holds_nothing() {
     w.waits(1);
     w.asks(1, &mut line);
     w.waits(1);
-    w.is_told(1, &line);
+    w.is_told(1, &mut line);
     w.asks(1, &mut line);
     w.answers(1, A);
     w.waits(1);

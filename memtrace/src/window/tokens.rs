@@ -237,15 +237,16 @@ impl Tokens {
     }
 
     /// By which ways work came to a token that is not claimed, back to the request that it was for if it is for that; the
-    /// last way first.
-    pub(super) fn promises(&self, mut id: TokenId) -> Option<(RequestId, Vec<Link>)> {
+    /// last way first. That one is open, or the one whose answer ends it now.
+    pub(super) fn promises(&self, mut id: TokenId, now: Whose) -> Option<(RequestId, Vec<Link>)> {
         let mut ways = Vec::new();
         for _ in 0..STEPS_MAX {
             let token = self.by_id.get(&id)?;
             match (token.resolved.or(token.claim), token.fallback) {
                 (Some(Whose::Request(request)), _) | (None, Fallback::Request(request)) => {
                     ways.extend(token.via);
-                    return self.is_open(request).then_some((request, ways));
+                    let is_meant = self.is_open(request) || now == Whose::Request(request);
+                    return is_meant.then_some((request, ways));
                 }
                 (None, Fallback::Token(parent)) => {
                     ways.extend(token.via);
@@ -255,6 +256,11 @@ impl Tokens {
             }
         }
         None
+    }
+
+    /// How it was handed on, if it was.
+    pub(super) fn via(&self, id: TokenId) -> Option<Link> {
+        self.by_id.get(&id)?.via
     }
 
     /// Whether nothing is known of whom it is for: nobody claims it, and it falls back on nothing.

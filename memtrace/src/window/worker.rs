@@ -71,6 +71,8 @@ pub(super) struct Worker {
     begun: Vec<(RequestId, u8)>,
     /// Of its context: requests that it had read before, and that it works on first, in this order.
     pub(super) due: VecDeque<RequestId>,
+    /// Of its context: so many more, as far as it has not begun with them before.
+    pub(super) may_be_due: usize,
     /// What it does that no answer comes of.
     pub(super) stray: Stray,
     /// It was there when tracing began.
@@ -167,6 +169,11 @@ impl Worker {
         if self.begun.len() < BEGUN_MAX && !self.begun.iter().any(|&(id, _)| id == request) {
             self.begun.push((request, 0));
         }
+    }
+
+    /// How many may still be due when it has begun with the next one.
+    pub(super) fn due_after_next(&self) -> usize {
+        (self.due.len() + self.may_be_due).saturating_sub(1)
     }
 
     /// It answers this. Returns whether that is all that it has done since it turned, and not also work that was due.

@@ -139,6 +139,7 @@ impl Contexts {
 
     /// Rule 7: a worker reads a channel.
     pub fn reads_channel(&mut self, id: WorkerId, tgid: Tgid, channel: &mut Channel, now: Nanos) {
+        self.ends_turn(id);
         let from = channel.take_writer();
         let token = match from {
             Some(from) => self.hand_on(from, Link::Channel(tgid), Reason::Idle, now),
@@ -192,7 +193,7 @@ impl Contexts {
 
     /// It turns out whose a token is: what was promised on the way to it is kept or broken.
     pub(super) fn learns(&mut self, id: TokenId, whose: Whose) {
-        if let Some((promised, ways)) = self.tokens.promises(id) {
+        if let Some((promised, ways)) = self.tokens.promises(id, whose) {
             let is_kept = Whose::Request(promised) == whose;
             // All of them have kept what they promised; or the last has not, and of the others nobody knows.
             let known = if is_kept { ways.len() } else { 1 };

@@ -67,7 +67,7 @@ proptest! {
                     w.contexts.closes_outbound(&old);
                 }
                 Step::Ask(tid, line) => w.asks(tid, &mut lines[line]),
-                Step::Told(tid, line) => w.is_told(tid, &lines[line]),
+                Step::Told(tid, line) => w.is_told(tid, &mut lines[line]),
                 Step::Wake(waker, waiter, word) if waker != waiter => w.wakes(waker, waiter, word),
                 Step::Wake(..) => {}
                 Step::Signal(tid, channel) => w.signals(tid, &mut channels[channel]),

@@ -59,14 +59,14 @@ fn whoever_comes_by_writes_what_others_left() {
         w.asks(1, &mut own);
         // The other's, which had to wait.
         w.asks(1, &mut left);
-        w.is_told(2, &left);
+        w.is_told(2, &mut left);
         w.answers(2, other);
         w.answers(1, id);
     }
     w.reads(1, A);
     w.asks(1, &mut own);
     w.asks(1, &mut left);
-    w.is_told(2, &left);
+    w.is_told(2, &mut left);
     let after = w.fault(2);
     w.waits(2);
     w.contexts.closes_outbound(&left);
@@ -74,8 +74,37 @@ fn whoever_comes_by_writes_what_others_left() {
     w.assert(after, IDLE);
 }
 
-/// A loop whose timers set timers: each second turn has an answer, and what comes before it.
-fn loop_with_strays(w: &mut World) {
+/// Worker 1 writes twice to elsewhere, and worker 2 is told by the second. Whose what that one does is.
+fn goes_on_after_two_calls(w: &mut World, id: RequestId) -> Owner {
+    let (mut first, mut second) = (Outbound::default(), Outbound::default());
+    w.reads(1, id);
+    w.asks(1, &mut first);
+    w.asks(1, &mut second);
+    w.is_told(2, &mut second);
+    w.fault(2)
+}
+
+#[test]
+fn who_writes_to_elsewhere_twice_may_do_so_for_two_until_an_answer_tells() {
+    for (times, expected) in [(3, Owner::Nobody(Reason::Ambiguous)), (4, causal(A))] {
+        let mut w = World::new();
+        for id in (10..).take(times).map(RequestId) {
+            w.contexts.opened(id);
+            let fault = goes_on_after_two_calls(&mut w, id);
+            w.answers(2, id);
+            w.waits(2);
+            let _ = w.now();
+            w.assert(fault, causal(id));
+        }
+        let fault = goes_on_after_two_calls(&mut w, A);
+        w.waits(2);
+        w.end();
+        w.assert(fault, expected);
+    }
+}
+
+/// A loop whose timers set timers: of each request two stretches, and the answer comes of the second.
+fn loop_with_strays(w: &mut World, ends_first: fn(&mut World)) {
     for id in (10..22).map(RequestId) {
         w.contexts.opened(id);
         w.reads(1, id);
@@ -86,6 +115,7 @@ fn loop_with_strays(w: &mut World) {
         for _ in 0..10 {
             w.fault(1);
         }
+        ends_first(w);
         w.waits(1);
         for _ in 0..10 {
             w.fault(1);
@@ -97,14 +127,26 @@ fn loop_with_strays(w: &mut World) {
 
 #[test]
 fn where_no_answer_comes_of_much_more_than_usual_is_ambiguous() {
-    for (faults, expected) in [(15, causal(A)), (16, Owner::Nobody(Reason::Ambiguous))] {
-        let mut w = World::new();
-        loop_with_strays(&mut w);
-        let all: Vec<_> = (0..faults).map(|_| w.fault(1)).collect();
-        w.answers(1, A);
-        w.end();
-        for fault in all {
-            w.assert(fault, expected);
+    let ends: [fn(&mut World); 5] = [
+        |w| w.waits(1),
+        |w| w.reads(1, B),
+        |w| w.hears(1, &mut Channel::default()),
+        |w| w.is_told(1, &mut Outbound::default()),
+        |w| {
+            let now = w.now();
+            w.contexts.accepts(worker(1), now);
+        },
+    ];
+    for ends_first in ends {
+        for (faults, expected) in [(15, causal(A)), (16, Owner::Nobody(Reason::Ambiguous))] {
+            let mut w = World::new();
+            loop_with_strays(&mut w, ends_first);
+            let all: Vec<_> = (0..faults).map(|_| w.fault(1)).collect();
+            w.answers(1, A);
+            w.end();
+            for fault in all {
+                w.assert(fault, expected);
+            }
         }
     }
 }
@@ -113,10 +155,40 @@ fn where_no_answer_comes_of_much_more_than_usual_is_ambiguous() {
 fn what_follows_a_read_may_be_a_stray_too() {
     for (faults, expected) in [(15, direct(A)), (16, Owner::Nobody(Reason::Ambiguous))] {
         let mut w = World::new();
-        loop_with_strays(&mut w);
+        loop_with_strays(&mut w, |w| w.waits(1));
         w.reads(1, A);
         let all: Vec<_> = (0..faults).map(|_| w.fault(1)).collect();
         w.waits(1);
+        w.end();
+        for fault in all {
+            w.assert(fault, expected);
+        }
+    }
+}
+
+#[test]
+fn where_more_was_due_what_is_more_than_usual_has_some_of_it() {
+    let ambiguous = Owner::Nobody(Reason::Ambiguous);
+    for (stretches, faults, expected) in [(7, 1, ambiguous), (8, 15, causal(B)), (8, 16, ambiguous)] {
+        let mut w = World::new();
+        for id in (10..).take(stretches).map(RequestId) {
+            w.contexts.opened(id);
+            w.reads(1, id);
+            w.waits(1);
+            for _ in 0..10 {
+                w.fault(1);
+            }
+            w.answers(1, id);
+        }
+        let other = RequestId(9);
+        w.contexts.opened(other);
+        w.reads(1, A);
+        w.reads(1, other);
+        w.asks_for_events(1);
+        // It has begun with the first, and perhaps with the other.
+        w.asks(1, &mut Outbound::default());
+        let all: Vec<_> = (0..faults).map(|_| w.fault(1)).collect();
+        w.answers(1, B);
         w.end();
         for fault in all {
             w.assert(fault, expected);
