@@ -1,7 +1,7 @@
 //! Which futex words are locks: a wake-up there says who is next, and not for whom there is work.
 //!
-//! Owns what is learned of each word. A lock's waiters are its wakers; a queue's waiters are woken by others. Must not
-//! know contexts. Holds the last wake-ups of the words that were used last, and forgets the rest.
+//! Owns what is learned of each word. A lock's waiters are its wakers, and some of them wait in the middle of what they do;
+//! a queue's waiters are woken by others, and have nothing to do. Must not know contexts. Holds the last wake-ups of the words that were used last, and forgets the rest.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -12,6 +12,8 @@ use super::WorkerId;
 
 /// Wake-ups of a word that are remembered: several for each of many threads that want one lock.
 const WAKES_MAX: usize = 512;
+/// Fewer than one in so many are a coincidence.
+const KIND_SHARE: usize = 8;
 /// In glibc's `pthread_cond_t`, from `__g_refs`, where who signals waits until the last ones are gone that it woke, to
 /// `__g_signals`, where those wait for it: `sysdeps/nptl/bits/thread-shared-types.h`.
 const REFS_TO_SIGNALS: u64 = 24;
@@ -39,13 +41,26 @@ pub(super) struct Words {
 /// A word's last wake-ups.
 #[derive(Debug, Default)]
 struct Known {
-    /// The waker and who waited, the newest last.
-    wakes: VecDeque<(WorkerId, WorkerId)>,
+    /// The newest last.
+    wakes: VecDeque<Woke>,
     /// How often each has waked and waited in these.
     parts: FxHashMap<WorkerId, Part>,
     /// Workers that have done both.
     both: usize,
+    /// Wake-ups by those.
+    by_both: usize,
+    /// Wake-ups of who was in the middle of a request.
+    of_busy: usize,
     used: u64,
+}
+
+/// A wake-up.
+#[derive(Clone, Copy, Debug)]
+struct Woke {
+    waker: WorkerId,
+    waiter: WorkerId,
+    /// Who waited was in the middle of a request.
+    is_busy: bool,
 }
 
 /// A worker's part in a word's last wake-ups.
@@ -59,36 +74,52 @@ impl Part {
     fn is_both(self) -> bool {
         self.woke > 0 && self.waited > 0
     }
+
+    fn woke_as_both(self) -> usize {
+        if self.is_both() { self.woke as usize } else { 0 }
+    }
 }
 
 impl Known {
-    fn push(&mut self, waker: WorkerId, waiter: WorkerId) {
+    fn push(&mut self, woke: Woke) {
         if self.wakes.len() >= WAKES_MAX
-            && let Some((waker, waiter)) = self.wakes.pop_front()
+            && let Some(oldest) = self.wakes.pop_front()
         {
-            self.change(waker, |part| part.woke -= 1);
-            self.change(waiter, |part| part.waited -= 1);
+            self.change(oldest.waker, |part| part.woke -= 1);
+            self.change(oldest.waiter, |part| part.waited -= 1);
+            self.of_busy -= usize::from(oldest.is_busy);
         }
-        self.wakes.push_back((waker, waiter));
-        self.change(waker, |part| part.woke += 1);
-        self.change(waiter, |part| part.waited += 1);
+        self.wakes.push_back(woke);
+        self.change(woke.waker, |part| part.woke += 1);
+        self.change(woke.waiter, |part| part.waited += 1);
+        self.of_busy += usize::from(woke.is_busy);
     }
 
     fn change(&mut self, worker: WorkerId, change: impl FnOnce(&mut Part)) {
         let part = self.parts.entry(worker).or_default();
-        let before = part.is_both();
+        let before = *part;
         change(part);
-        let (after, is_over) = (part.is_both(), *part == Part::default());
-        self.both = self.both + usize::from(after) - usize::from(before);
-        if is_over {
+        let after = *part;
+        self.both = self.both + usize::from(after.is_both()) - usize::from(before.is_both());
+        self.by_both = self.by_both + after.woke_as_both() - before.woke_as_both();
+        if after == Part::default() {
             self.parts.remove(&worker);
         }
+    }
+
+    /// Most workers have done both. Or most wake-ups are by such, where threads come and go; that is so of a queue's
+    /// threads, too, if each wakes the next, but those never wait in the middle of a request.
+    fn is_lock(&self) -> bool {
+        let wakes = self.wakes.len();
+        let of_idle = wakes - self.of_busy;
+        let is_for_both_kinds = KIND_SHARE * self.of_busy.min(of_idle) > wakes;
+        2 * self.both > self.parts.len() || (is_for_both_kinds && 2 * self.by_both > wakes)
     }
 }
 
 impl Words {
-    /// One worker wakes another there.
-    pub(super) fn wakes(&mut self, word: Word, waker: WorkerId, waiter: WorkerId) {
+    /// One worker wakes another there, which may have been in the middle of a request.
+    pub(super) fn wakes(&mut self, word: Word, waker: WorkerId, waiter: WorkerId, is_busy: bool) {
         self.uses += 1;
         if !self.known.contains_key(&word)
             && self.known.len() >= WORDS_MAX
@@ -100,14 +131,16 @@ impl Words {
         self.by_use.remove(&known.used);
         known.used = self.uses;
         self.by_use.insert(self.uses, word);
-        known.push(waker, waiter);
+        known.push(Woke {
+            waker,
+            waiter,
+            is_busy,
+        });
     }
 
     /// Those who wait there and those who wake are mostly the same.
     pub(super) fn is_lock(&self, word: Word) -> bool {
-        self.known
-            .get(&word)
-            .is_some_and(|known| 2 * known.both > known.parts.len())
+        self.known.get(&word).is_some_and(Known::is_lock)
     }
 
     /// This word is the inside of a condition variable: the one that waits there had woken the other, and that is gone now.
@@ -153,7 +186,7 @@ mod tests {
     fn a_lock_is_woken_by_those_who_wait_for_it() {
         let mut words = Words::default();
         for (waker, waiter) in [(1, 2), (2, 3), (3, 1), (2, 1)] {
-            words.wakes(word(8), worker(waker), worker(waiter));
+            words.wakes(word(8), worker(waker), worker(waiter), false);
         }
         assert!(words.is_lock(word(8)));
         assert!(!words.is_lock(word(16)), "nothing is known of it");
@@ -163,25 +196,42 @@ mod tests {
     fn a_queue_is_woken_by_others() {
         let mut words = Words::default();
         for waiter in 2..10 {
-            words.wakes(word(8), worker(1), worker(waiter));
+            words.wakes(word(8), worker(1), worker(waiter), false);
         }
         assert!(!words.is_lock(word(8)));
-        words.wakes(word(8), worker(2), worker(3));
+        words.wakes(word(8), worker(2), worker(3), false);
         assert!(!words.is_lock(word(8)), "one of the pool may pass it on");
         assert!(words.has_waited(word(8), worker(2)));
         assert!(!words.has_waited(word(8), worker(1)));
     }
 
     #[test]
+    fn a_lock_of_threads_that_come_and_go_is_one_where_some_wait_in_the_middle_of_a_request() {
+        for (is_busy, expected) in [(true, true), (false, false)] {
+            let mut words = Words::default();
+            for new in (10..100).step_by(4) {
+                // Of a pool, each of which wakes the next; and of threads that live as long as a request.
+                words.wakes(word(8), worker(1), worker(2), false);
+                words.wakes(word(8), worker(2), worker(new), is_busy);
+                words.wakes(word(8), worker(new), worker(1), false);
+                words.wakes(word(8), worker(new + 1), worker(1), false);
+                words.wakes(word(8), worker(1), worker(new + 2), is_busy);
+                words.wakes(word(8), worker(2), worker(new + 3), is_busy);
+            }
+            assert_eq!(words.is_lock(word(8)), expected, "{is_busy}");
+        }
+    }
+
+    #[test]
     fn what_a_word_was_is_forgotten() {
         let mut words = Words::default();
         for _ in 0..WAKES_MAX {
-            words.wakes(word(8), worker(1), worker(2));
-            words.wakes(word(8), worker(2), worker(1));
+            words.wakes(word(8), worker(1), worker(2), false);
+            words.wakes(word(8), worker(2), worker(1), false);
         }
         assert!(words.is_lock(word(8)));
         for _ in 0..WAKES_MAX {
-            words.wakes(word(8), worker(1), worker(3));
+            words.wakes(word(8), worker(1), worker(3), false);
         }
         assert!(!words.is_lock(word(8)), "the memory is something else now");
     }
@@ -190,8 +240,8 @@ mod tests {
     fn a_million_words_are_bounded() {
         let mut words = Words::default();
         for address in 0..1_000_000 {
-            words.wakes(word(address), worker(1), worker(2));
-            words.wakes(word(7), worker(2), worker(1));
+            words.wakes(word(address), worker(1), worker(2), false);
+            words.wakes(word(7), worker(2), worker(1), false);
         }
         assert_eq!((words.known.len(), words.by_use.len()), (WORDS_MAX, WORDS_MAX));
         assert!(words.has_waited(word(7), worker(1)), "it is in use");

@@ -29,7 +29,11 @@ pub struct Wake {
 impl Contexts {
     /// Rule 6: a worker wakes another that waits at a futex word.
     pub fn wakes(&mut self, Wake { waker, waiter, word }: Wake, now: Nanos) {
-        self.words.wakes(word, waker, waiter);
+        let is_busy = self
+            .workers
+            .get(&waiter)
+            .is_some_and(|worker| worker.way == Way::Read);
+        self.words.wakes(word, waker, waiter, is_busy);
         if self.words.is_lock(word) || self.words.is_inside(word, waker, waiter) {
             return;
         }
