@@ -51,6 +51,8 @@ struct Known {
     by_both: usize,
     /// Wake-ups of who was in the middle of a request.
     of_busy: usize,
+    /// Who was woken there has then woken who waited for that.
+    is_for_work: bool,
     used: u64,
 }
 
@@ -141,6 +143,18 @@ impl Words {
     /// Those who wait there and those who wake are mostly the same.
     pub(super) fn is_lock(&self, word: Word) -> bool {
         self.known.get(&word).is_some_and(Known::is_lock)
+    }
+
+    /// Who was woken there has then woken another elsewhere, which had waited for that in the middle of a request.
+    pub(super) fn brings_work(&mut self, word: Word) {
+        if let Some(known) = self.known.get_mut(&word) {
+            known.is_for_work = true;
+        }
+    }
+
+    /// Whether that has been seen.
+    pub(super) fn is_for_work(&self, word: Word) -> bool {
+        self.known.get(&word).is_some_and(|known| known.is_for_work)
     }
 
     /// This word is the inside of a condition variable: the one that waits there had woken the other, and that is gone now.

@@ -136,15 +136,21 @@ impl Worker {
         }
     }
 
-    /// It is woken there, and has done nothing telling. Returns whether that is where it waits for work: one that was
-    /// there when tracing began may be in the middle of something, and have waited for a lock.
-    pub(super) fn waits_for_work(&mut self, word: Word) -> bool {
+    /// It is woken there, and has done nothing telling. Returns whether that is where it waits for work, as others may have
+    /// done: one that was there when tracing began may be in the middle of something, and have waited for a lock.
+    pub(super) fn waits_for_work(&mut self, word: Word, as_others: bool) -> bool {
         let times = match self.woken_at {
             Some((before, times)) if before == word => times.saturating_add(1),
             _ => 1,
         };
         self.woken_at = Some((word, times));
-        !self.was_there || times >= WAKES_OF_A_POOL
+        !self.was_there || as_others || times >= WAKES_OF_A_POOL
+    }
+
+    /// Where it was woken last, if it has done nothing telling.
+    pub(super) fn last_woken_at(&self) -> Option<Word> {
+        let (word, _) = self.woken_at.filter(|_| self.context.is_none())?;
+        Some(word)
     }
 
     /// It has come back from what it waited for, or has not waited: what comes is another's.

@@ -41,23 +41,26 @@ impl Contexts {
             return;
         };
         let (context, is_woken) = (by.context, by.way == Way::Woken);
+        let woken_at = by.last_woken_at();
         if self.may_inherit(waiter, word) {
-            if context.is_some() || self.is_proven(waiter) {
+            if context.is_some() || self.is_proven(waiter) || self.words.is_for_work(word) {
                 let is_one_of_them = self.words.has_waited(word, waker);
                 self.inherits(waiter, word, context.filter(|_| !is_one_of_them), now);
             }
         } else if let Some(done) = context.filter(|_| is_woken) {
             self.completes(waker, done, waiter, now);
+        } else if let Some(at) = woken_at.filter(|&at| is_busy && at != word) {
+            self.words.brings_work(at);
         }
     }
 
     /// It does nothing of its own.
     fn may_inherit(&mut self, id: WorkerId, word: Word) -> bool {
-        let tokens = &self.tokens;
+        let (tokens, as_others) = (&self.tokens, self.words.is_for_work(word));
         self.workers
             .get_mut(&id)
             .is_some_and(|worker| match worker.context {
-                None => worker.waits_for_work(word),
+                None => worker.waits_for_work(word, as_others),
                 Some(context) => match worker.way {
                     Way::Woken => true,
                     Way::Turned | Way::Heard => tokens.is_blank(context),

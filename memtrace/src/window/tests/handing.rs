@@ -64,6 +64,27 @@ fn rule_6_who_was_there_may_wait_for_a_lock_in_the_middle_of_something() {
 }
 
 #[test]
+fn rule_6_who_was_there_waits_for_work_where_others_have_done_some() {
+    for (waits_for_it, expected) in [(true, causal(A)), (false, Owner::Unproven)] {
+        let mut w = World::new();
+        for tid in [2, 3] {
+            w.contexts.begin(worker(tid), true);
+        }
+        if waits_for_it {
+            w.reads(4, B);
+        }
+        w.wakes(4, 2, 8);
+        w.wakes(2, 4, 16);
+        w.reads(1, A);
+        w.wakes(1, 3, 8);
+        let fault = w.fault(3);
+        w.answers(1, A);
+        w.end();
+        w.assert(fault, expected);
+    }
+}
+
+#[test]
 fn rule_6_who_waits_there_too_may_have_passed_on_anybodys_work() {
     let mut w = World::new();
     w.reads(1, A);
