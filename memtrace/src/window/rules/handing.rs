@@ -51,6 +51,7 @@ impl Contexts {
             self.completes(waker, done, waiter, now);
         } else if let Some(at) = woken_at.filter(|&at| is_busy && at != word) {
             self.words.brings_work(at);
+            self.has_done_what_it_was_woken_for(waker, now);
         }
     }
 

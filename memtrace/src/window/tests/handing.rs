@@ -85,6 +85,22 @@ fn rule_6_who_was_there_waits_for_work_where_others_have_done_some() {
 }
 
 #[test]
+fn rule_6_who_was_there_and_has_done_what_was_waited_for_goes_on_with_the_next() {
+    let mut w = World::new();
+    w.contexts.begin(worker(2), true);
+    w.reads(4, B);
+    w.wakes(4, 2, 8);
+    assert_eq!(w.fault(2), Owner::Unproven);
+    w.wakes(2, 4, 16);
+    // Nobody was woken for it.
+    let next = w.fault(2);
+    w.reads(1, A);
+    w.wakes(2, 1, 24);
+    w.end();
+    w.assert(next, causal(A));
+}
+
+#[test]
 fn rule_6_who_waits_there_too_may_have_passed_on_anybodys_work() {
     let mut w = World::new();
     w.reads(1, A);
