@@ -12,6 +12,8 @@ use super::WorkerId;
 
 /// Wake-ups of a word that are remembered: several for each of many threads that want one lock.
 const WAKES_MAX: usize = 512;
+/// Where some wait in the middle of a request and some not, more than one wake-up in so many is by who waits there, too.
+const BOTH_SHARE: usize = 4;
 /// Fewer than one in so many are a coincidence.
 const KIND_SHARE: usize = 8;
 /// In glibc's `pthread_cond_t`, from `__g_refs`, where who signals waits until the last ones are gone that it woke, to
@@ -109,13 +111,13 @@ impl Known {
         }
     }
 
-    /// Most workers have done both. Or most wake-ups are by such, where threads come and go; that is so of a queue's
+    /// Most workers have done both. Or many wake-ups are by such, where threads come and go; that is so of a queue's
     /// threads, too, if each wakes the next, but those never wait in the middle of a request.
     fn is_lock(&self) -> bool {
         let wakes = self.wakes.len();
         let of_idle = wakes - self.of_busy;
         let is_for_both_kinds = KIND_SHARE * self.of_busy.min(of_idle) > wakes;
-        2 * self.both > self.parts.len() || (is_for_both_kinds && 2 * self.by_both > wakes)
+        2 * self.both > self.parts.len() || (is_for_both_kinds && BOTH_SHARE * self.by_both > wakes)
     }
 }
 
@@ -158,16 +160,16 @@ impl Words {
     }
 
     /// This word is the inside of a condition variable: the one that waits there had woken the other, and that is gone now.
+    /// Of a lock it may be anyone.
     pub(super) fn is_inside(&self, word: Word, waker: WorkerId, waiter: WorkerId) -> bool {
         let signals = Word {
             address: word.address.saturating_add(REFS_TO_SIGNALS),
             ..word
         };
-        let part = |worker| {
-            let known = self.known.get(&signals)?;
-            known.parts.get(&worker)
-        };
-        part(waiter).is_some_and(|part| part.woke > 0) && part(waker).is_some_and(|part| part.waited > 0)
+        self.known.get(&signals).is_some_and(|known| {
+            let part = |worker| known.parts.get(&worker).copied().unwrap_or_default();
+            part(waker).waited > 0 && (part(waiter).woke > 0 || known.is_lock())
+        })
     }
 
     /// This worker has waited there: it is one of those whom it wakes.
@@ -234,6 +236,37 @@ mod tests {
             }
             assert_eq!(words.is_lock(word(8)), expected, "{is_busy}");
         }
+    }
+
+    #[test]
+    fn where_busy_and_idle_ones_wait_one_wake_up_in_four_is_enough() {
+        for (others, expected) in [(2, true), (3, false)] {
+            let mut words = Words::default();
+            for new in (10..200).step_by(4) {
+                words.wakes(word(8), worker(1), worker(2), false);
+                words.wakes(word(8), worker(2), worker(1), true);
+                for other in 0..2 * others {
+                    // Not the same in two rounds.
+                    words.wakes(word(8), worker(new * 100 + other), worker(1), true);
+                }
+            }
+            assert_eq!(words.is_lock(word(8)), expected, "{others}");
+        }
+    }
+
+    #[test]
+    fn at_the_inside_of_a_lock_anyone_may_wait() {
+        let mut words = Words::default();
+        let (inside, signals) = (word(8), word(8 + REFS_TO_SIGNALS));
+        words.wakes(signals, worker(1), worker(2), false);
+        assert!(words.is_inside(inside, worker(2), worker(1)), "it has woken it");
+        assert!(!words.is_inside(inside, worker(2), worker(3)));
+        words.wakes(signals, worker(2), worker(1), false);
+        assert!(words.is_inside(inside, worker(2), worker(3)));
+        assert!(
+            !words.is_inside(inside, worker(4), worker(3)),
+            "it has not waited"
+        );
     }
 
     #[test]
