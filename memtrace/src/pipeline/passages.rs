@@ -62,7 +62,7 @@ impl Passages {
             return;
         };
         if is_read {
-            contexts.reads_outbound(worker, line, now);
+            contexts.reads_outbound(worker, tgid, line, now);
         } else {
             contexts.writes_outbound(worker, tgid, line, now);
         }

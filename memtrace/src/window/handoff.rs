@@ -2,7 +2,7 @@
 //!
 //! Owns what is kept of each. Must not know descriptors: whoever keeps these knows which is which.
 
-use super::TokenId;
+use super::{TokenId, WorkerId};
 
 /// A connection that a process opened: to a database, to an API.
 #[derive(Debug, Default)]
@@ -11,8 +11,40 @@ pub struct Outbound {
     pub(super) owner: Option<TokenId>,
     /// What the worker went on with that last used it.
     pub(super) then: Option<TokenId>,
+    /// The last answer that was read from it.
+    pub(super) answer: u64,
     /// It was opened for its owner, and not used yet.
     pub(super) is_connecting: bool,
+}
+
+/// A process's answers from elsewhere, numbered as they come. Pools hand out the connection that came back last.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    last: u64,
+    reader: Option<WorkerId>,
+    /// The last one that had another reader.
+    last_of_another: u64,
+}
+
+impl Answers {
+    /// A worker reads one. Returns its number.
+    pub(super) fn read(&mut self, by: WorkerId) -> u64 {
+        if self.reader.replace(by) != Some(by) {
+            self.last_of_another = self.last;
+        }
+        self.last += 1;
+        self.last
+    }
+
+    /// Since this one was read, another worker has read one.
+    pub(super) fn has_another_read(&self, id: WorkerId, since: u64) -> bool {
+        let last = if self.reader == Some(id) {
+            self.last_of_another
+        } else {
+            self.last
+        };
+        last > since
+    }
 }
 
 /// One direction of an eventfd, a pipe or a pair of sockets, by which workers wake an event loop.

@@ -12,6 +12,7 @@ use rustc_hash::FxHashMap;
 
 use super::{
     Effect, Label, Outbound, Owner, Reason, RequestId, TokenId, Whose, WorkerId,
+    handoff::Answers,
     tokens::Tokens,
     trust::{Belief, Link, Trust},
     words::Words,
@@ -22,6 +23,9 @@ mod handing;
 
 pub use self::handing::Wake;
 
+/// Processes whose answers from elsewhere are numbered. With more, all begin anew.
+const PROCESSES_MAX: usize = 4096;
+
 /// All workers, and for whom they work.
 #[derive(Debug, Default)]
 pub struct Contexts {
@@ -29,6 +33,7 @@ pub struct Contexts {
     tokens: Tokens,
     words: Words,
     trust: Trust,
+    answers: FxHashMap<Tgid, Answers>,
 }
 
 impl Contexts {
@@ -223,6 +228,12 @@ impl Contexts {
             // The rest of what it has begun to write.
             return;
         }
+        let is_for_another = self.is_for_another(id, tgid, context, line);
+        let context = if is_for_another {
+            self.tokens.fresh(now, None, Reason::Idle)
+        } else {
+            context
+        };
         self.may_be_left_by_another(context);
         self.tokens.own(context);
         if let Some(before) = line.owner.replace(context) {
@@ -237,6 +248,15 @@ impl Contexts {
         }
     }
 
+    /// A worker writes where it has just read an answer, and nobody knows for whom that was. A pool has the connection back
+    /// since then: if others came back later, whom that answer was for would have been given one of those.
+    fn is_for_another(&self, id: WorkerId, tgid: Tgid, context: TokenId, line: &Outbound) -> bool {
+        let answers = self.answers.get(&tgid);
+        line.owner == Some(context)
+            && self.tokens.claimed(context).is_none()
+            && answers.is_some_and(|answers| answers.has_another_read(id, line.answer))
+    }
+
     /// A worker that went on after it had written to elsewhere writes to elsewhere again. As long as nobody knows whether
     /// that is for the same, it may be what others had left to be written.
     fn may_be_left_by_another(&mut self, context: TokenId) {
@@ -248,8 +268,12 @@ impl Contexts {
     }
 
     /// Rule 4: a worker reads from elsewhere: it goes on with what the connection was used for.
-    pub fn reads_outbound(&mut self, id: WorkerId, line: &mut Outbound, now: Nanos) {
+    pub fn reads_outbound(&mut self, id: WorkerId, tgid: Tgid, line: &mut Outbound, now: Nanos) {
         line.then = None;
+        if self.answers.len() >= PROCESSES_MAX && !self.answers.contains_key(&tgid) {
+            self.answers.clear();
+        }
+        line.answer = self.answers.entry(tgid).or_default().read(id);
         self.ends_turn(id);
         match line.owner {
             Some(owner) => {

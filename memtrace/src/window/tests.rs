@@ -96,7 +96,7 @@ impl World {
 
     fn is_told(&mut self, tid: u32, line: &mut Outbound) {
         let now = self.now();
-        self.contexts.reads_outbound(worker(tid), line, now);
+        self.contexts.reads_outbound(worker(tid), Tgid(1), line, now);
     }
 
     fn wakes(&mut self, waker: u32, waiter: u32, address: u64) {
@@ -326,6 +326,34 @@ fn rule_4_a_thread_that_only_waits_for_that_answer_works_directly() {
     w.answers(1, A);
     w.end();
     w.assert(fault, direct(A));
+}
+
+#[test]
+fn rule_4_of_connections_that_came_back_the_last_is_used_first() {
+    for (came_back_later, expected) in [(false, causal(A)), (true, IDLE)] {
+        let mut w = World::new();
+        let (mut line, mut other) = (Outbound::default(), Outbound::default());
+        for (tid, line) in [(1, &mut line), (2, &mut other)] {
+            w.waits(tid);
+            w.asks(tid, line);
+            w.waits(tid);
+        }
+        if !came_back_later {
+            w.is_told(2, &mut other);
+        }
+        w.is_told(1, &mut line);
+        let first = w.fault(1);
+        if came_back_later {
+            w.is_told(2, &mut other);
+        }
+        w.asks(1, &mut line);
+        w.is_told(3, &mut line);
+        let second = w.fault(3);
+        w.answers(3, A);
+        w.end();
+        w.assert(first, expected);
+        w.assert(second, causal(A));
+    }
 }
 
 #[test]
