@@ -1,7 +1,8 @@
 //! Which futex words are locks: a wake-up there says who is next, and not for whom there is work.
 //!
 //! Owns what is learned of each word. A lock's waiters are its wakers, and some of them wait in the middle of what they do;
-//! a queue's waiters are woken by others, and have nothing to do. Must not know contexts. Holds the last wake-ups of the words that were used last, and forgets the rest.
+//! a queue's waiters are woken by others, and have nothing to do. Must not know contexts. Holds the last wake-ups of the
+//! words that were used last, and forgets the rest.
 
 use std::collections::{BTreeMap, VecDeque};
 
