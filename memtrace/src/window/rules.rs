@@ -248,12 +248,18 @@ impl Contexts {
         }
     }
 
-    /// A worker writes where it has just read an answer, and nobody knows for whom that was. A pool has the connection back
-    /// since then: if others came back later, whom that answer was for would have been given one of those.
+    /// A worker writes where it has just read an answer. A pool has the connection back since then: if others came back
+    /// later, whom that answer was for would have been given one of those. Not so one that has a connection of its own: it
+    /// works on one request, which it has read itself or was woken for.
     fn is_for_another(&self, id: WorkerId, tgid: Tgid, context: TokenId, line: &Outbound) -> bool {
+        let is_its_own = self
+            .workers
+            .get(&id)
+            .is_some_and(|worker| worker.read == Some(context))
+            || (self.tokens.claimed(context).is_none() && self.tokens.prospect(context).is_some());
         let answers = self.answers.get(&tgid);
         line.owner == Some(context)
-            && self.tokens.claimed(context).is_none()
+            && !is_its_own
             && answers.is_some_and(|answers| answers.has_another_read(id, line.answer))
     }
 

@@ -357,6 +357,27 @@ fn rule_4_of_connections_that_came_back_the_last_is_used_first() {
 }
 
 #[test]
+fn rule_4_who_works_on_one_request_has_a_connection_of_its_own() {
+    let mut w = World::new();
+    let [mut line, mut other, mut of_a_pool] = <[Outbound; 3]>::default();
+    w.reads(1, A);
+    w.wakes(1, 3, 8);
+    for (tid, line) in [(1, &mut line), (3, &mut of_a_pool)] {
+        w.asks(tid, line);
+        w.is_told(tid, line);
+    }
+    w.is_told(2, &mut other);
+    let [one, pool] = [(1, &mut line), (3, &mut of_a_pool)].map(|(tid, line)| {
+        w.asks(tid, line);
+        w.is_told(tid, line);
+        w.fault(tid)
+    });
+    w.end();
+    w.assert(one, direct(A));
+    w.assert(pool, causal(A));
+}
+
+#[test]
 fn rule_4_an_answer_for_who_is_gone_is_nobodys() {
     let mut w = World::new();
     let mut line = Outbound::default();
