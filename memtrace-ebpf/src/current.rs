@@ -1,15 +1,20 @@
-//! The running thread's members and registers, at the least cost.
+//! The running thread: its numbers, members and registers, at the least cost.
 //!
-//! Owns the two ways to them. From 5.15 on (`TYPED`) the verifier knows what the pointers point to and the members are
-//! loaded; before, a helper copies each, which takes longer than all that is made of them. Must not know why anybody
-//! wants them.
+//! Owns the two ways to them. From 5.15 on (`TYPED`) the verifier knows what the pointers point to, and members are
+//! loaded; before, a helper copies each. A helper costs more than most of what is done with its answer, above all where
+//! the kernel guards every return (`spec_rstack_overflow`), so one call for the thread has to do. Must not know why
+//! anybody wants what it reads.
 
 use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs};
 use memtrace_common::FaultCount;
 
-use crate::{TASK_MAJ_FLT, TASK_MIN_FLT, TASK_MM, TYPED, task::Task};
+use crate::{TASK_MAJ_FLT, TASK_MIN_FLT, TASK_MM, TASK_PID, TASK_TGID, TYPED, task::Task};
 
-/// A pointer that the verifier has a type for, or null.
+/// The running thread's `struct task_struct`.
+#[derive(Clone, Copy)]
+pub(crate) struct Current(*const u8);
+
+/// A pointer that the verifier has a type for.
 #[derive(Clone, Copy)]
 pub(crate) struct Typed(*const u8);
 
@@ -22,38 +27,60 @@ impl Typed {
     }
 }
 
-/// Whether members are loaded.
-#[inline(always)]
-fn typed() -> Option<Typed> {
-    // SAFETY: the helper takes nothing, and this kernel has it.
-    (TYPED.load() != 0).then(|| Typed(unsafe { bpf_get_current_task_btf() }.cast_const().cast()))
-}
-
-/// `min_flt` and `maj_flt`.
-#[inline(always)]
-pub(crate) fn fault_count() -> FaultCount {
-    match typed() {
-        Some(task) => FaultCount {
-            minor: task.load(TASK_MIN_FLT.load()),
-            major: task.load(TASK_MAJ_FLT.load()),
-        },
-        None => Task::current().fault_count(),
+impl Current {
+    #[inline(always)]
+    pub(crate) fn get() -> Self {
+        if TYPED.load() == 0 {
+            return Self(Task::current().0);
+        }
+        // SAFETY: the helper takes nothing, and this kernel has it.
+        Self(unsafe { bpf_get_current_task_btf() }.cast_const().cast())
     }
-}
 
-/// Its `struct mm_struct`, typed; `None` where nothing is.
-#[inline(always)]
-pub(crate) fn mm() -> Option<Typed> {
-    let mm: *const u8 = typed()?.load(TASK_MM.load());
-    (!mm.is_null()).then_some(Typed(mm))
-}
+    #[inline(always)]
+    fn typed(self) -> Option<Typed> {
+        (TYPED.load() != 0).then_some(Typed(self.0))
+    }
 
-/// The registers that it saved when it entered the kernel (`task_pt_regs`); `None` where nothing is typed.
-#[inline(always)]
-pub(crate) fn registers() -> Option<Typed> {
-    let Typed(task) = typed()?;
-    // SAFETY: the kernel has this helper where it has the other.
-    Some(Typed(
-        unsafe { bpf_task_pt_regs(task.cast_mut().cast()) } as *const u8
-    ))
+    /// As any other thread.
+    #[inline(always)]
+    pub(crate) fn task(self) -> Task {
+        Task(self.0)
+    }
+
+    /// `tgid` and `pid`, where they are loaded.
+    #[inline(always)]
+    pub(crate) fn numbers(self) -> Option<(u32, u32)> {
+        let task = self.typed()?;
+        Some((task.load(TASK_TGID.load()), task.load(TASK_PID.load())))
+    }
+
+    /// `min_flt` and `maj_flt`.
+    #[inline(always)]
+    pub(crate) fn fault_count(self) -> FaultCount {
+        match self.typed() {
+            Some(task) => FaultCount {
+                minor: task.load(TASK_MIN_FLT.load()),
+                major: task.load(TASK_MAJ_FLT.load()),
+            },
+            None => self.task().fault_count(),
+        }
+    }
+
+    /// Its `struct mm_struct`; `None` where nothing is typed.
+    #[inline(always)]
+    pub(crate) fn mm(self) -> Option<Typed> {
+        let mm: *const u8 = self.typed()?.load(TASK_MM.load());
+        (!mm.is_null()).then_some(Typed(mm))
+    }
+
+    /// The registers that it saved when it entered the kernel (`task_pt_regs`); `None` where nothing is typed.
+    #[inline(always)]
+    pub(crate) fn registers(self) -> Option<Typed> {
+        let Typed(task) = self.typed()?;
+        // SAFETY: the kernel has this helper where it has the other.
+        Some(Typed(
+            unsafe { bpf_task_pt_regs(task.cast_mut().cast()) } as *const u8
+        ))
+    }
 }

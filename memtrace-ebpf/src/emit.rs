@@ -12,14 +12,14 @@ use memtrace_common::{
     wire::{FAULT_KERNEL, Header},
 };
 
-use crate::{COUNTERS, GAP, RING, current, target::Target};
+use crate::{COUNTERS, GAP, RING, target::Target};
 
 const NO_WAKEUP: u64 = BPF_RB_NO_WAKEUP as u64;
 
 /// The header of a record about the running thread.
 #[inline(always)]
 pub(crate) fn header(me: Target, kind: u8) -> Header {
-    header_of(me.tgid, me.tid, current::fault_count(), kind)
+    header_of(me.tgid, me.tid, me.thread.fault_count(), kind)
 }
 
 /// The header of a record about any thread.

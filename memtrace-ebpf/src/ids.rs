@@ -8,7 +8,7 @@ use aya_ebpf::{
     helpers::{bpf_get_current_pid_tgid, generated::bpf_get_ns_current_pid_tgid},
 };
 
-use crate::{IDS, PIDNS_DEV, PIDNS_INODE, task::Task};
+use crate::{IDS, PIDNS_DEV, PIDNS_INODE, current::Current, task::Task};
 
 /// A thread, and its process.
 #[derive(Clone, Copy)]
@@ -20,9 +20,12 @@ pub(crate) struct Ids {
 impl Ids {
     /// Of the running thread. Zero for one that is not of this namespace: no process has that number.
     #[inline(always)]
-    pub(crate) fn current() -> Self {
+    pub(crate) fn of_current(thread: Current) -> Self {
         if !in_container() {
-            return Self::global();
+            return match thread.numbers() {
+                Some((tgid, tid)) => Self { tgid, tid },
+                None => Self::global(),
+            };
         }
         let mut info = bpf_pidns_info { pid: 0, tgid: 0 };
         // SAFETY: the helper writes this struct, zeroes where it fails.

@@ -55,7 +55,7 @@ pub(crate) fn begun(me: Target) -> Option<&'static mut Running> {
         return None;
     };
     if running.stack == 0 {
-        running.stack = Task::current().stack();
+        running.stack = me.thread.task().stack();
     }
     thread::begins_sums(me.tid);
     Some(running)
@@ -77,7 +77,7 @@ pub(crate) fn begin_other(tid: u32, task: Task) {
 /// Sends what there is, and begins anew.
 #[inline(always)]
 pub(crate) fn flush(me: Target) {
-    tell_untold(me.tgid, me.tid, me.tid, Task::current());
+    tell_untold(me.tgid, me.tid, me.tid, me.thread.task());
 }
 
 /// The same for another thread of the process, which rests.
@@ -154,7 +154,7 @@ pub(crate) fn take_last_fault(tid: u32) -> u32 {
 /// The running thread had another number until now.
 #[inline(always)]
 pub(crate) fn renumbered(me: Target, old_tid: u32) {
-    tell_untold(me.tgid, me.tid, old_tid, Task::current());
+    tell_untold(me.tgid, me.tid, old_tid, me.thread.task());
     forget(old_tid);
 }
 

@@ -4,13 +4,14 @@
 
 use memtrace_common::map::{TARGET_FORKED, TARGET_PARENT, TARGETS_PER_ELEMENT};
 
-use crate::{TARGETS, ids::Ids};
+use crate::{TARGETS, current::Current, ids::Ids};
 
 /// The running thread, of a traced process.
 #[derive(Clone, Copy)]
 pub(crate) struct Target {
     pub(crate) tgid: u32,
     pub(crate) tid: u32,
+    pub(crate) thread: Current,
     flags: u8,
 }
 
@@ -18,9 +19,15 @@ impl Target {
     /// `None` where the running thread is nobody's business.
     #[inline(always)]
     pub(crate) fn current() -> Option<Self> {
-        let Ids { tgid, tid } = Ids::current();
+        let thread = Current::get();
+        let Ids { tgid, tid } = Ids::of_current(thread);
         let flags = flags(tgid);
-        (flags != 0).then_some(Self { tgid, tid, flags })
+        (flags != 0).then_some(Self {
+            tgid,
+            tid,
+            thread,
+            flags,
+        })
     }
 
     #[inline(always)]

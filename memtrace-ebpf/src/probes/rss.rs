@@ -15,7 +15,8 @@ use memtrace_common::{
 use super::payload;
 use crate::{
     ARRAY_PPTRS, COUNTER_COUNT, COUNTER_CPUS, COUNTER_SIZE, COUNTERS, CPU_OFFSETS, CPUS, MM_RSS, RSS_BATCH,
-    RSS_KEPT, SIGNAL_THREADS, TASK_RSS, TASK_SIGNAL, current,
+    RSS_KEPT, SIGNAL_THREADS, TASK_RSS, TASK_SIGNAL,
+    current::Current,
     task::{Task, number},
 };
 
@@ -42,10 +43,10 @@ extern "C" fn fill() -> u32 {
     let Some(scratch) = payload::scratch() else {
         return 0;
     };
-    let task = Task::current();
+    let thread = Current::get();
     let (pages, error_pages) = match RSS_KEPT.load() {
-        RSS_BY_CPU => by_cpu(counters(task)),
-        RSS_BY_THREAD => by_thread(task),
+        RSS_BY_CPU => by_cpu(counters(thread)),
+        RSS_BY_THREAD => by_thread(thread.task()),
         _ => return 0,
     };
     scratch.rss = Rss {
@@ -100,15 +101,15 @@ fn by_cpu(counters: [(i64, u64); RSS_KINDS]) -> ([i64; RSS_KINDS], u64) {
 /// Each counter's common part, and where the CPUs' parts are. They lie side by side: one read is enough where the
 /// layout is the usual one, and the verifier drops the branch that this kernel does not need.
 #[inline(always)]
-fn counters(task: Task) -> [(i64, u64); RSS_KINDS] {
+fn counters(thread: Current) -> [(i64, u64); RSS_KINDS] {
     let (size, count, cpus) = (COUNTER_SIZE.load(), COUNTER_COUNT.load(), COUNTER_CPUS.load());
-    if let Some(mm) = current::mm() {
+    if let Some(mm) = thread.mm() {
         return [0, 1, 2, 3].map(|kind| {
             let at = MM_RSS.load() + kind * size;
             (mm.load(at + count), mm.load(at + cpus))
         });
     }
-    let mm = task.mm();
+    let mm = thread.task().mm();
     if size == size_of::<Counter>() as u64
         && count == core::mem::offset_of!(Counter, count) as u64
         && cpus == core::mem::offset_of!(Counter, cpus) as u64

@@ -14,7 +14,8 @@ use memtrace_common::{
 use super::{io, mm, wait};
 use crate::{
     arch::{self, Call, TABLE_LEN, Table},
-    current, emit, entry, ids,
+    current::Current,
+    emit, entry, ids,
     target::Target,
     task::Task,
 };
@@ -33,8 +34,8 @@ impl Registers {
 
     /// Those of the running thread, which lie at `saved`.
     #[inline(always)]
-    pub(crate) fn of_current(saved: *const u8) -> Self {
-        let Some(typed) = current::registers() else {
+    pub(crate) fn of_current(thread: Current, saved: *const u8) -> Self {
+        let Some(typed) = thread.registers() else {
             return Self::read(saved);
         };
         let mut words = [0; arch::CALL_WORDS];
@@ -90,7 +91,7 @@ pub(crate) fn enter(ctx: &RawTracePointContext) {
     if call == 0 {
         return;
     }
-    let regs = &Registers::of_current(ctx.arg(0));
+    let regs = &Registers::of_current(me.thread, ctx.arg(0));
     if is_foreign(me, regs) {
         return;
     }
@@ -115,7 +116,7 @@ pub(crate) fn enter(ctx: &RawTracePointContext) {
 #[inline(always)]
 pub(crate) fn exit(ctx: &RawTracePointContext) {
     let Some(me) = Target::current() else { return };
-    let regs = &Registers::of_current(ctx.arg(0));
+    let regs = &Registers::of_current(me.thread, ctx.arg(0));
     let call = lookup(&arch::AT_EXIT, regs.number());
     if call == 0 || is_foreign(me, regs) {
         return;

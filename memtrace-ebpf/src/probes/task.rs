@@ -13,7 +13,9 @@ use memtrace_common::{
 };
 
 use crate::{
-    CGROUP_ID, CGROUP_LEVEL, COMM, FOLLOW, PARENTS, emit,
+    CGROUP_ID, CGROUP_LEVEL, COMM, FOLLOW, PARENTS,
+    current::Current,
+    emit,
     ids::{self, Ids},
     tally,
     target::{self, Target},
@@ -84,7 +86,7 @@ fn adopt(me: Target, child_tgid: u32, born_ns: u64) {
 /// `(struct task_struct *task, pid_t old_pid, struct linux_binprm *bprm)`
 #[inline(always)]
 pub(crate) fn exec(ctx: &RawTracePointContext) {
-    let tgid = Ids::current().tgid;
+    let tgid = Ids::of_current(Current::get()).tgid;
     if target::flags(tgid) == 0 {
         if !has_target_comm() && !is_in_target_cgroup() {
             return;

@@ -33,7 +33,7 @@ pub(crate) fn waking(ctx: &RawTracePointContext) {
     if !thread::works(me.tid) && !thread::works(tid) {
         return;
     }
-    let Some(words) = saved(Task::current()).and_then(|regs| wakes(&regs)) else {
+    let Some(words) = saved(me.thread.task()).and_then(|regs| wakes(&regs)) else {
         return;
     };
     let Some(word) = saved(woken).and_then(|regs| waits_for(&regs)) else {
