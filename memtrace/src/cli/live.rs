@@ -12,13 +12,13 @@ use memtrace_common::{
     Tgid,
     decode::{Payload, Record},
 };
-use tokio::time::MissedTickBehavior;
+use tokio::time::sleep_until;
 
 use super::{
     args::LiveArgs,
     failure::{Failure, one_line},
-    giving_way::{GivingWay, Look},
     output::Output,
+    pace,
     recording::Recording,
     remedy,
     signals::Signals,
@@ -35,8 +35,6 @@ use crate::{
     run::{Closed, Ending, Run},
 };
 
-/// How often the ring is looked at. The probes never wake memtrace: a wake-up costs more than a fault.
-const TICK: Duration = Duration::from_millis(5);
 /// How often what needs `/proc` or a system call is done: new members of the target, the dead, losses.
 const CHORES: Duration = Duration::from_millis(100);
 /// How often it is looked whether others belong to the target (exec says so at once, this finds the rest), and what
@@ -205,42 +203,25 @@ impl Tracing {
         over: impl Future<Output = T>,
         signals: &mut Signals,
     ) -> Result<Stop<T>, Failure> {
-        let mut giving_way = GivingWay::begin(args.buffer);
-        let stop = self.watch(args, target, over, signals, &mut giving_way).await;
-        giving_way.end();
-        stop
-    }
-
-    async fn watch<T>(
-        &mut self,
-        args: &LiveArgs,
-        target: &Target,
-        over: impl Future<Output = T>,
-        signals: &mut Signals,
-        giving_way: &mut GivingWay,
-    ) -> Result<Stop<T>, Failure> {
-        let mut tick = tokio::time::interval(TICK);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut looked = Instant::now();
+        let mut due = looked;
         let mut chores = Instant::now();
         let mut over = std::pin::pin!(over);
         loop {
-            let due = tokio::select! {
+            tokio::select! {
                 biased;
                 () = signals.any() => return Ok(enough("Ctrl-C or SIGTERM came")),
                 over = &mut over => {
                     tracing::info!("the run ends: what was to be traced is over");
                     return Ok(Stop::Over(over));
                 }
-                due = tick.tick() => due,
-            };
-            let late = due.elapsed();
-            let bytes = self.received_bytes();
+                () = sleep_until(due.into()) => {}
+            }
+            let (now, before) = (Instant::now(), self.received_bytes());
             while self.pump() {}
-            giving_way.looked(Look {
-                at: Instant::now(),
-                late,
-                bytes: self.received_bytes() - bytes,
-            });
+            let bytes = self.received_bytes() - before;
+            due = Instant::now() + pace::pause(args.buffer, now.duration_since(looked), bytes);
+            looked = now;
             if self.output.is_closed() {
                 return Ok(enough("nobody reads the report, or it cannot be written"));
             }

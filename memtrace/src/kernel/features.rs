@@ -51,12 +51,6 @@ pub const CAP_SYS_ADMIN: Capability = Capability {
     bit: 21,
 };
 
-/// Takes back that others go first.
-pub const CAP_SYS_NICE: Capability = Capability {
-    name: "CAP_SYS_NICE",
-    bit: 23,
-};
-
 /// All that a run without root takes.
 pub const NEEDED: [Capability; 4] = [CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH];
 
