@@ -8,7 +8,8 @@ use std::{
     fs,
     path::Path,
     process::{Child, Command, Stdio},
-    time::Duration,
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -22,6 +23,8 @@ use crate::command;
 
 /// `kernel.bpf_stats_enabled`
 const BPF_STATS: &str = "/proc/sys/kernel/bpf_stats_enabled";
+/// memtrace runs as often while much comes.
+const AS_OFTEN: Duration = Duration::from_millis(50);
 /// Until memtrace has taken what is left in the ring.
 const DRAINED: Duration = Duration::from_millis(200);
 
@@ -55,7 +58,7 @@ type Probes = BTreeMap<String, (Vec<f64>, Vec<f64>)>;
 
 /// The figures of all turns.
 struct Cost {
-    rates: [Way; 2],
+    rates: [Way; 3],
     /// Of the server and of memtrace, microseconds of CPU a request.
     cpu: [Way; 3],
     probes: Probes,
@@ -70,7 +73,11 @@ pub(super) fn run(memtrace: &Path, rounds: u32) -> Result<()> {
     }
     let node = node()?;
     let mut cost = Cost {
-        rates: ways(["untraced", "traced by memtrace"]),
+        rates: ways([
+            "untraced",
+            "traced by memtrace",
+            "beside a loop that takes as much CPU",
+        ]),
         cpu: ways(["the server, untraced", "the server, traced", "memtrace"]),
         probes: Probes::new(),
         shares: Vec::new(),
@@ -81,7 +88,8 @@ pub(super) fn run(memtrace: &Path, rounds: u32) -> Result<()> {
     for round in 1..=rounds {
         println!("round {round} of {rounds}");
         cost.untraced(&node)?;
-        cost.traced(memtrace, &node)?;
+        let part = cost.traced(memtrace, &node)?;
+        cost.beside_a_loop(part, &node)?;
         cost.probes(memtrace, &node)?;
         if perf {
             cost.share(memtrace, &node)?;
@@ -102,16 +110,43 @@ impl Cost {
         Ok(())
     }
 
-    fn traced(&mut self, memtrace: &Path, node: &Running) -> Result<()> {
+    /// Returns which part of a CPU memtrace took.
+    fn traced(&mut self, memtrace: &Path, node: &Running) -> Result<f64> {
         let mut watcher = memtrace_beside(memtrace, node)?;
         let before = (cpu_ns(&node.process)?, cpu_ns(&watcher.0)?);
+        let began = Instant::now();
         let asked = ask(node)?;
+        let took = began.elapsed();
         let server = cpu_ns(&node.process)?;
         std::thread::sleep(DRAINED);
         self.rates[1].add(asked.a_second);
         self.cpu[1].add(micros(before.0, server, asked.requests));
-        self.cpu[2].add(micros(before.1, cpu_ns(&watcher.0)?, asked.requests));
-        watcher.stop()
+        let memtrace = cpu_ns(&watcher.0)?;
+        self.cpu[2].add(micros(before.1, memtrace, asked.requests));
+        watcher.stop()?;
+        Ok((memtrace - before.1) as f64 / took.as_nanos() as f64)
+    }
+
+    /// What anybody costs a server whose machine has no CPU to spare: a loop that runs for this part of the time.
+    fn beside_a_loop(&mut self, part: f64, node: &Running) -> Result<()> {
+        let is_over = AtomicBool::new(false);
+        let asked = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let runs = AS_OFTEN.mul_f64(part.min(1.0));
+                while !is_over.load(Ordering::Relaxed) {
+                    let began = Instant::now();
+                    while began.elapsed() < runs {
+                        std::hint::spin_loop();
+                    }
+                    std::thread::sleep(AS_OFTEN.saturating_sub(runs));
+                }
+            });
+            let asked = ask(node);
+            is_over.store(true, Ordering::Relaxed);
+            asked
+        })?;
+        self.rates[2].add(asked.a_second);
+        Ok(())
     }
 
     fn probes(&mut self, memtrace: &Path, node: &Running) -> Result<()> {
