@@ -1,9 +1,9 @@
 //! Loading and attaching the probes, and all that passes between them and userspace.
 //!
-//! Owns the eBPF object and its maps. When [`Probes`] goes (or its process, however it ends) the kernel detaches
+//! Owns the programs and their maps. When [`Probes`] goes (or its process, however it ends) the kernel detaches
 //! everything, because the attachments are descriptors of that process.
 
-use std::{borrow::Cow, collections::HashSet, ffi::OsString, io};
+use std::{collections::HashSet, io};
 
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
@@ -22,21 +22,12 @@ use zerocopy::{FromBytes as _, IntoBytes as _};
 
 use super::{
     btf::{BtfError, Layout},
-    own,
+    object,
     pidns::PidNamespace,
     targets::Targets,
     timing::{self, Timed},
 };
 use crate::ledger::{Work, entry::Lost};
-
-/// The committed object; `cargo xtask bpf` rebuilds it.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/../memtrace-ebpf/object/memtrace-ebpf.bpfel.o"
-));
-
-/// Names another object to load; ignored where memtrace has privileges that its user has not.
-const OBJECT_VARIABLE: &str = "MEMTRACE_BPF_OBJECT";
 
 /// Every probe, and the tracepoint of the same name that it goes on. Faults come last: what a fault is judged by
 /// (threads, descriptors) is watched before faults are.
@@ -155,13 +146,16 @@ impl Probes {
     /// Loads and attaches. No process is a target yet.
     pub fn attach(options: &Options) -> Result<Self, LoadError> {
         let layout = Layout::of_this_kernel()?;
-        let mut ebpf = make_maps(options, &layout)?;
-        for name in TRACEPOINTS {
-            load(&mut ebpf, name)?;
-        }
-        if options.fault_time {
-            timing::load(&mut ebpf)?;
-        }
+        let mut ebpf = typed_first(|typed| {
+            let mut ebpf = make_maps(options, &layout, typed)?;
+            for name in TRACEPOINTS {
+                load(&mut ebpf, name)?;
+            }
+            if options.fault_time {
+                timing::load(&mut ebpf)?;
+            }
+            Ok(ebpf)
+        })?;
         let targets = match take(&mut ebpf, "TARGETS")? {
             Map::Array(data) => {
                 Targets::map(std::os::fd::AsFd::as_fd(data.fd())).map_err(LoadError::Targets)?
@@ -381,30 +375,53 @@ pub type Tried = (&'static str, Result<(), LoadError>);
 
 /// Makes the maps, then loads and attaches each program alone, and takes all back.
 pub(super) fn try_each() -> Result<Vec<Tried>, LoadError> {
-    let mut ebpf = make_maps(&TRIAL, &Layout::of_this_kernel()?)?;
-    Ok(TRACEPOINTS
-        .into_iter()
-        .map(|name| (name, load(&mut ebpf, name).and_then(|()| attach(&mut ebpf, name))))
-        .collect())
+    let layout = Layout::of_this_kernel()?;
+    typed_first(|typed| {
+        let mut ebpf = make_maps(&TRIAL, &layout, typed)?;
+        let mut all = Vec::new();
+        for name in TRACEPOINTS {
+            let tried = load(&mut ebpf, name).and_then(|()| attach(&mut ebpf, name));
+            match tried {
+                Err(refused @ LoadError::Program { .. }) if typed => return Err(refused),
+                tried => all.push((name, tried)),
+            }
+        }
+        Ok(all)
+    })
 }
 
 /// Makes the maps, times faults of this thread alone, and takes all back.
 pub(super) fn try_timing() -> Result<(), LoadError> {
-    timing::try_own(&mut make_maps(&TRIAL, &Layout::of_this_kernel()?)?)
+    let layout = Layout::of_this_kernel()?;
+    typed_first(|typed| timing::try_own(&mut make_maps(&TRIAL, &layout, typed)?))
+}
+
+/// Has the programs load what they want of the running thread, where this kernel types it for them. One whose verifier
+/// does not take that all the same has them copy it, as older ones do.
+fn typed_first<T>(attempt: impl Fn(bool) -> Result<T, LoadError>) -> Result<T, LoadError> {
+    if types_current() {
+        match attempt(true) {
+            Err(LoadError::Program { name, source }) => {
+                tracing::info!(name, error = ?source, "the kernel refused a program that loads what others copy");
+            }
+            done => return done,
+        }
+    }
+    attempt(false)
 }
 
 /// Makes the maps, and sets what the programs take for constants.
-fn make_maps(options: &Options, Layout { task, rss, file }: &Layout) -> Result<Ebpf, LoadError> {
+fn make_maps(options: &Options, Layout { task, rss, file }: &Layout, typed: bool) -> Result<Ebpf, LoadError> {
     let fault_time = u8::from(options.fault_time);
     let huge_order = huge_order();
-    let object = object()?;
+    let object = object::object()?;
     let comm = options.comm.unwrap_or_default();
     let follow = u8::from(options.follow);
     let pid_namespace = PidNamespace::of_this_process()
         .map_err(LoadError::PidNamespace)?
         .unwrap_or_default();
     let (cgroup_id, cgroup_level) = options.cgroup.unwrap_or_default();
-    let typed = u8::from(types_current());
+    let typed = u8::from(typed);
     let log_level: u8 = if options.kernel_log { u8::MAX } else { 0 };
     EbpfLoader::new()
         .btf(None)
@@ -489,44 +506,6 @@ fn program<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut RawTrac
         .ok_or(LoadError::Foreign(name))
 }
 
-/// Which object is loaded.
-#[derive(Debug, PartialEq, Eq)]
-enum Choice {
-    Committed,
-    /// How a rebuilt object is tried before it is committed.
-    Named(OsString),
-    /// One was named by somebody who has no right to: memtrace's privileges are not theirs.
-    NotTheirs,
-}
-
-fn choice(named: Option<OsString>, has_raised_privileges: bool) -> Choice {
-    match named {
-        None => Choice::Committed,
-        Some(_) if has_raised_privileges => Choice::NotTheirs,
-        Some(path) => Choice::Named(path),
-    }
-}
-
-fn object() -> Result<Cow<'static, [u8]>, LoadError> {
-    match choice(std::env::var_os(OBJECT_VARIABLE), own::has_raised_privileges()) {
-        Choice::Committed => Ok(OBJECT.into()),
-        Choice::NotTheirs => {
-            tracing::warn!("{OBJECT_VARIABLE} is ignored: this binary is setuid or has file capabilities");
-            Ok(OBJECT.into())
-        }
-        Choice::Named(path) => {
-            tracing::info!(?path, "{OBJECT_VARIABLE} names the object to load");
-            match std::fs::read(&path) {
-                Ok(bytes) => Ok(bytes.into()),
-                Err(source) => Err(LoadError::Object {
-                    path: path.to_string_lossy().into_owned(),
-                    source,
-                }),
-            }
-        }
-    }
-}
-
 fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, LoadError> {
     ebpf.take_map(name).ok_or(LoadError::Foreign(name))
 }
@@ -535,18 +514,4 @@ fn typed<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &'static str)
     take(ebpf, name)?
         .try_into()
         .map_err(|source| LoadError::Map { name, source })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_object_of_their_own_is_for_those_whose_privileges_it_runs_with() {
-        let named = || Some(OsString::from("object.o"));
-        assert_eq!(choice(None, false), Choice::Committed);
-        assert_eq!(choice(None, true), Choice::Committed);
-        assert_eq!(choice(named(), false), Choice::Named("object.o".into()));
-        assert_eq!(choice(named(), true), Choice::NotTheirs);
-    }
 }

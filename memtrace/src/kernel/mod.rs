@@ -14,6 +14,7 @@ pub mod features;
 mod kin;
 mod live;
 mod load;
+mod object;
 pub(crate) mod own;
 mod paths;
 mod peers;
