@@ -399,7 +399,11 @@ pub(super) fn try_timing() -> Result<(), LoadError> {
 /// Has the programs load what they want of the running thread, where this kernel types it for them. One whose verifier
 /// does not take that all the same has them copy it, as older ones do.
 fn typed_first<T>(attempt: impl Fn(bool) -> Result<T, LoadError>) -> Result<T, LoadError> {
-    if types_current() {
+    typed_where(types_current(), attempt)
+}
+
+fn typed_where<T>(types: bool, attempt: impl Fn(bool) -> Result<T, LoadError>) -> Result<T, LoadError> {
+    if types {
         match attempt(true) {
             Err(LoadError::Program { name, source }) => {
                 tracing::info!(name, error = ?source, "the kernel refused a program that loads what others copy");
@@ -514,4 +518,35 @@ fn typed<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &'static str)
     take(ebpf, name)?
         .try_into()
         .map_err(|source| LoadError::Map { name, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_is_refused_typed_is_tried_as_older_kernels_have_it() {
+        let refused = || LoadError::Program {
+            name: "sys_exit",
+            source: Box::new(ProgramError::NotLoaded),
+        };
+        let takes = |what: fn(bool) -> Result<bool, LoadError>| move |types| typed_where(types, what).ok();
+        let all = takes(Ok);
+        assert_eq!([all(true), all(false)], [Some(true), Some(false)]);
+        let only_copies = takes(|typed| {
+            if typed {
+                Err(LoadError::Foreign("RING"))
+            } else {
+                Ok(typed)
+            }
+        });
+        assert_eq!(only_copies(true), None, "another error is told");
+
+        let older = |typed: bool| if typed { Err(refused()) } else { Ok(typed) };
+        assert!(matches!(typed_where(true, older), Ok(false)));
+        assert!(matches!(
+            typed_where(true, |_| Err::<(), _>(refused())),
+            Err(LoadError::Program { .. })
+        ));
+    }
 }
