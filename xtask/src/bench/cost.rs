@@ -46,6 +46,24 @@ impl Drop for Timed {
     }
 }
 
+/// A process that does nothing, ended on drop.
+struct Idle(Child);
+
+impl Idle {
+    fn begin() -> Result<Self> {
+        let sleep = Command::new("sleep").arg("infinity").spawn();
+        Ok(Self(sleep.context("cannot run sleep")?))
+    }
+}
+
+impl Drop for Idle {
+    fn drop(&mut self) {
+        // One that has ended already is as good.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// What a program took so far.
 #[derive(Clone, Copy, Default)]
 struct Program {
@@ -58,7 +76,7 @@ type Probes = BTreeMap<String, (Vec<f64>, Vec<f64>)>;
 
 /// The figures of all turns.
 struct Cost {
-    rates: [Way; 3],
+    rates: [Way; 4],
     /// Of the server and of memtrace, microseconds of CPU a request.
     cpu: [Way; 3],
     probes: Probes,
@@ -77,6 +95,7 @@ pub(super) fn run(memtrace: &Path, rounds: u32) -> Result<()> {
             "untraced",
             "traced by memtrace",
             "beside a loop that takes as much CPU",
+            "beside a process traced by memtrace",
         ]),
         cpu: ways(["the server, untraced", "the server, traced", "memtrace"]),
         probes: Probes::new(),
@@ -90,6 +109,7 @@ pub(super) fn run(memtrace: &Path, rounds: u32) -> Result<()> {
         cost.untraced(&node)?;
         let part = cost.traced(memtrace, &node)?;
         cost.beside_a_loop(part, &node)?;
+        cost.beside_a_traced_process(memtrace, &node)?;
         cost.probes(memtrace, &node)?;
         if perf {
             cost.share(memtrace, &node)?;
@@ -146,6 +166,16 @@ impl Cost {
             asked
         })?;
         self.rates[2].add(asked.a_second);
+        Ok(())
+    }
+
+    /// What the probes cost everybody, and so the least that they can cost anybody.
+    fn beside_a_traced_process(&mut self, memtrace: &Path, node: &Running) -> Result<()> {
+        let other = Idle::begin()?;
+        let mut watcher = memtrace_on(memtrace, other.0.id(), &["--format", "table"])?;
+        let asked = ask(node);
+        watcher.stop()?;
+        self.rates[3].add(asked?.a_second);
         Ok(())
     }
 
