@@ -191,7 +191,7 @@ impl Contexts {
                     self.tokens.claim(context, Whose::Nobody(Reason::Ambiguous));
                 }
             } else if claimed != Some(whose) && worker.way == Way::Read {
-                self.tokens.is_ambiguous(context);
+                self.tokens.make_ambiguous(context);
             }
         }
         match next {
@@ -269,7 +269,7 @@ impl Contexts {
         if let Some(via @ Link::Wrote(_)) = self.tokens.via(context)
             && self.trust.belief(via) == Belief::Unproven
         {
-            self.tokens.is_doubtful(context);
+            self.tokens.make_doubtful(context);
         }
     }
 
@@ -321,7 +321,7 @@ impl Contexts {
         if matches!(worker.way, Way::Turned | Way::Heard) && self.tokens.is_blank(context) {
             worker.stray.leaves(faults);
         } else if worker.way == Way::Read && worker.stray.is_likely_in_read(faults) {
-            self.tokens.is_ambiguous(context);
+            self.tokens.make_ambiguous(context);
         }
     }
 

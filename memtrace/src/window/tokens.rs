@@ -164,12 +164,12 @@ impl Tokens {
     }
 
     /// A token turns out to cover work for another request than the one that claims it.
-    pub(super) fn is_ambiguous(&mut self, id: TokenId) {
+    pub(super) fn make_ambiguous(&mut self, id: TokenId) {
         self.change(id, |token| token.is_ambiguous = true);
     }
 
     /// Nobody knows whether a token is what it falls back on.
-    pub(super) fn is_doubtful(&mut self, id: TokenId) {
+    pub(super) fn make_doubtful(&mut self, id: TokenId) {
         self.change(id, |token| token.is_doubtful = true);
     }
 

@@ -192,10 +192,10 @@ impl Contexts {
             .filter(|&other| tokens.prospect(other) != request)
             .collect();
         if !others.is_empty() {
-            self.tokens.is_doubtful(token);
+            self.tokens.make_doubtful(token);
         }
         for other in others {
-            self.tokens.is_doubtful(other);
+            self.tokens.make_doubtful(other);
         }
     }
 
