@@ -8,8 +8,9 @@ use procfs::process::{MMapPath, Process};
 
 use super::{
     btf::{BtfError, Layout},
-    load::{self, LoadError, Tried},
+    load::LoadError,
     procfs as processes,
+    trial::{self, Tried},
 };
 use crate::event::Socket;
 use memtrace_common::{
@@ -101,12 +102,12 @@ pub fn jit() -> Option<bool> {
 
 /// Makes the maps, the ring among them, and loads and attaches each program, one after the other; takes all back.
 pub fn try_probes() -> Result<Vec<Tried>, LoadError> {
-    load::try_each()
+    trial::try_each()
 }
 
 /// Whether the time in faults can be had, found out on a thread of this process.
 pub fn try_timing() -> Result<(), LoadError> {
-    load::try_timing()
+    trial::try_timing()
 }
 
 /// How this kernel counts resident memory.

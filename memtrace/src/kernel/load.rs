@@ -360,45 +360,9 @@ fn taken_out(name: &'static str, result: Result<(), MapError>) -> Result<(), Loa
     }
 }
 
-/// For trying what can be had.
-const TRIAL: Options = Options {
-    ring_bytes: 1 << 20,
-    follow: true,
-    comm: None,
-    cgroup: None,
-    fault_time: false,
-    kernel_log: false,
-};
-
-/// A tracepoint, and whether its program can be attached to it.
-pub type Tried = (&'static str, Result<(), LoadError>);
-
-/// Makes the maps, then loads and attaches each program alone, and takes all back.
-pub(super) fn try_each() -> Result<Vec<Tried>, LoadError> {
-    let layout = Layout::of_this_kernel()?;
-    typed_first(|typed| {
-        let mut ebpf = make_maps(&TRIAL, &layout, typed)?;
-        let mut all = Vec::new();
-        for name in TRACEPOINTS {
-            let tried = load(&mut ebpf, name).and_then(|()| attach(&mut ebpf, name));
-            match tried {
-                Err(refused @ LoadError::Program { .. }) if typed => return Err(refused),
-                tried => all.push((name, tried)),
-            }
-        }
-        Ok(all)
-    })
-}
-
-/// Makes the maps, times faults of this thread alone, and takes all back.
-pub(super) fn try_timing() -> Result<(), LoadError> {
-    let layout = Layout::of_this_kernel()?;
-    typed_first(|typed| timing::try_own(&mut make_maps(&TRIAL, &layout, typed)?))
-}
-
 /// Has the programs load what they want of the running thread, where this kernel types it for them. One whose verifier
 /// does not take that all the same has them copy it, as older ones do.
-fn typed_first<T>(attempt: impl Fn(bool) -> Result<T, LoadError>) -> Result<T, LoadError> {
+pub(super) fn typed_first<T>(attempt: impl Fn(bool) -> Result<T, LoadError>) -> Result<T, LoadError> {
     typed_where(types_current(), attempt)
 }
 
@@ -415,7 +379,11 @@ fn typed_where<T>(types: bool, attempt: impl Fn(bool) -> Result<T, LoadError>) -
 }
 
 /// Makes the maps, and sets what the programs take for constants.
-fn make_maps(options: &Options, Layout { task, rss, file }: &Layout, typed: bool) -> Result<Ebpf, LoadError> {
+pub(super) fn make_maps(
+    options: &Options,
+    Layout { task, rss, file }: &Layout,
+    typed: bool,
+) -> Result<Ebpf, LoadError> {
     let fault_time = u8::from(options.fault_time);
     let huge_order = huge_order();
     let object = object::object()?;
@@ -486,7 +454,7 @@ fn huge_order() -> u32 {
 }
 
 /// Has the verifier look at a program.
-fn load(ebpf: &mut Ebpf, name: &'static str) -> Result<(), LoadError> {
+pub(super) fn load(ebpf: &mut Ebpf, name: &'static str) -> Result<(), LoadError> {
     program(ebpf, name)?.load().map_err(|source| LoadError::Program {
         name,
         source: Box::new(source),
@@ -494,7 +462,7 @@ fn load(ebpf: &mut Ebpf, name: &'static str) -> Result<(), LoadError> {
 }
 
 /// Attaches it to the tracepoint of the same name.
-fn attach(ebpf: &mut Ebpf, name: &'static str) -> Result<(), LoadError> {
+pub(super) fn attach(ebpf: &mut Ebpf, name: &'static str) -> Result<(), LoadError> {
     match program(ebpf, name)?.attach(name) {
         Ok(_) => Ok(()),
         Err(source) => Err(LoadError::Attach {

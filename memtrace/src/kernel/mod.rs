@@ -24,8 +24,10 @@ mod rss;
 mod sockets;
 mod targets;
 mod timing;
+mod trial;
 
 pub use btf::{BtfError, Layout, TaskOffsets};
 pub use live::{Live, now, tell_maps};
-pub use load::{Emission, LoadError, Options, Probes, TRACEPOINTS, Tried};
+pub use load::{Emission, LoadError, Options, Probes, TRACEPOINTS};
 pub use rss::RssLayout;
+pub use trial::Tried;
