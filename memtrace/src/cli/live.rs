@@ -12,13 +12,12 @@ use memtrace_common::{
     Tgid,
     decode::{Payload, Record},
 };
-use tokio::time::sleep_until;
+use tokio::time::MissedTickBehavior;
 
 use super::{
     args::LiveArgs,
     failure::{Failure, one_line},
     output::Output,
-    pace,
     recording::Recording,
     remedy,
     signals::Signals,
@@ -35,6 +34,9 @@ use crate::{
     run::{Closed, Ending, Run},
 };
 
+/// How often the ring is looked at. The probes never wake memtrace: a wake-up costs more than a fault. Seldomer would be
+/// cheaper, but what `/proc` has to add to a mapping or a process is gone with it.
+const TICK: Duration = Duration::from_millis(5);
 /// How often what needs `/proc` or a system call is done: new members of the target, the dead, losses.
 const CHORES: Duration = Duration::from_millis(100);
 /// How often it is looked whether others belong to the target (exec says so at once, this finds the rest), and what
@@ -203,8 +205,8 @@ impl Tracing {
         over: impl Future<Output = T>,
         signals: &mut Signals,
     ) -> Result<Stop<T>, Failure> {
-        let mut looked = Instant::now();
-        let mut due = looked;
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut chores = Instant::now();
         let mut over = std::pin::pin!(over);
         loop {
@@ -215,13 +217,9 @@ impl Tracing {
                     tracing::info!("the run ends: what was to be traced is over");
                     return Ok(Stop::Over(over));
                 }
-                () = sleep_until(due.into()) => {}
+                _ = tick.tick() => {}
             }
-            let (now, before) = (Instant::now(), self.received_bytes());
             while self.pump() {}
-            let bytes = self.received_bytes() - before;
-            due = Instant::now() + pace::pause(args.buffer, now.duration_since(looked), bytes);
-            looked = now;
             if self.output.is_closed() {
                 return Ok(enough("nobody reads the report, or it cannot be written"));
             }
@@ -274,10 +272,6 @@ impl Tracing {
         // Those that are named may come back.
         let is_any_running = live.is_any_running(|event| intake.take(event));
         Ok(!is_any_running && !target.may_return())
-    }
-
-    fn received_bytes(&self) -> u64 {
-        self.live.as_ref().map_or(0, Live::received_bytes)
     }
 
     /// Takes what the ring has. Returns whether there may be more.

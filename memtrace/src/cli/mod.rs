@@ -12,7 +12,6 @@ mod held;
 mod live;
 mod made;
 mod output;
-mod pace;
 mod recording;
 mod remedy;
 mod replay;

@@ -60,7 +60,6 @@ pub struct Live {
     paths: Paths,
     sockets: Sockets,
     received: u64,
-    received_bytes: u64,
     undecoded: u64,
     told: Emission,
     /// When losses were last asked for.
@@ -85,7 +84,6 @@ impl Live {
             paths: Paths::default(),
             sockets: Sockets::default(),
             received: 0,
-            received_bytes: 0,
             undecoded: 0,
             told: Emission::default(),
         })
@@ -169,7 +167,7 @@ impl Live {
 
     /// Hands on what the ring has. Returns whether there may be more.
     pub fn pump(&mut self, mut sink: impl FnMut(Event<'_>)) -> bool {
-        let (mut received, mut received_bytes, mut undecoded) = (0, 0, 0);
+        let (mut received, mut undecoded) = (0, 0);
         let mut found: Vec<(Tgid, Fd, Held)> = Vec::new();
         let mut joined: Vec<Tgid> = Vec::new();
         let (running, kin, sockets) = (&mut self.running, &mut self.kin, &mut self.sockets);
@@ -207,10 +205,9 @@ impl Live {
                 }
             }
         };
-        let count = self.probes.drain(BATCH, |bytes| {
-            received_bytes += bytes.len() as u64;
-            decode::entry(bytes).for_each(&mut each);
-        });
+        let count = self
+            .probes
+            .drain(BATCH, |bytes| decode::entry(bytes).for_each(&mut each));
         for (tgid, fd, held) in found {
             self.set_role(tgid, fd, held);
         }
@@ -218,14 +215,8 @@ impl Live {
             self.time_faults(tgid, Tid(tgid.0));
         }
         self.received += received;
-        self.received_bytes += received_bytes;
         self.undecoded += undecoded;
         count == BATCH
-    }
-
-    /// Bytes that have come through the ring.
-    pub fn received_bytes(&self) -> u64 {
-        self.received_bytes
     }
 
     /// Nothing more is wanted of what this descriptor was at that time.
