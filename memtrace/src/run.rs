@@ -89,6 +89,9 @@ pub struct Run {
     limit: Option<u64>,
     selected: u64,
     surplus: u64,
+    /// Requests that are drawn and not listed yet, and how many of those that were asked for have been drawn.
+    done: Vec<Request>,
+    selected_drawn: u64,
 }
 
 /// What is made of a run beside its report. Both want faults with their times, which are paired once.
@@ -187,6 +190,8 @@ impl Run {
             limit: asked.requests,
             selected: 0,
             surplus: 0,
+            done: Vec::new(),
+            selected_drawn: 0,
         })
     }
 
@@ -197,7 +202,29 @@ impl Run {
             drawn.event(&event);
         }
         self.pipeline.feed(event);
-        self.draw_postings();
+        if self.drawn.is_some() {
+            self.draw_postings();
+            // Here and not where they are listed: how often somebody asks for them must not make a difference.
+            let done = self.pipeline.take_done();
+            self.draw_requests(&done);
+            self.done.extend(done);
+        }
+    }
+
+    fn draw_requests(&mut self, done: &[Request]) {
+        let Some(drawn) = &mut self.drawn else { return };
+        for request in done {
+            if self.view.selects(request) {
+                if self.limit == Some(self.selected_drawn) {
+                    if let Some(timeline) = &mut drawn.timeline {
+                        timeline.leave_out(request.id);
+                    }
+                    continue;
+                }
+                self.selected_drawn += 1;
+            }
+            drawn.request(request);
+        }
     }
 
     #[inline]
@@ -246,7 +273,10 @@ impl Run {
 
     /// Appends the requests that ended since it was last asked. `and` sees each of those that were asked for.
     pub fn report(&mut self, out: &mut Vec<u8>, and: impl FnMut(&Request)) {
-        let done = self.pipeline.take_done();
+        let mut done = std::mem::take(&mut self.done);
+        if self.drawn.is_none() {
+            done = self.pipeline.take_done();
+        }
         self.list(&done, out, and);
     }
 
@@ -255,9 +285,6 @@ impl Run {
             if self.view.selects(request) {
                 if self.limit == Some(self.selected) {
                     self.surplus += 1;
-                    if let Some(timeline) = self.drawn.as_mut().and_then(|drawn| drawn.timeline.as_mut()) {
-                        timeline.leave_out(request.id);
-                    }
                     continue;
                 }
                 self.selected += 1;
@@ -266,9 +293,6 @@ impl Run {
             }
             if let Some(reporter) = &mut self.reporter {
                 reporter.request(request, out);
-            }
-            if let Some(drawn) = &mut self.drawn {
-                drawn.request(request);
             }
         }
     }
@@ -282,7 +306,10 @@ impl Run {
         }
         let pipeline = std::mem::replace(&mut self.pipeline, Pipeline::new(Config::default()));
         let outcome = pipeline.finish();
-        self.list(&outcome.requests, out, and);
+        self.draw_requests(&outcome.requests);
+        let mut done = std::mem::take(&mut self.done);
+        done.extend_from_slice(&outcome.requests);
+        self.list(&done, out, and);
         let is_conclusive = outcome.books.balanced && outcome.lost.records() == 0 && !ending.is_incomplete;
         let mut summary = summary(outcome, ending);
         summary.requests -= self.surplus;
