@@ -208,7 +208,7 @@ fn begin(scratch: &mut Scratch, me: Target, op: u8, fd: i32, ret: i64) {
     );
 }
 
-/// Word by word: what the compiler makes of it otherwise is a loop over bytes, a fifth of what a request costs here.
+/// Word by word: what the compiler makes of it otherwise is a loop over bytes.
 #[inline(always)]
 fn clear(segments: &mut Segments) {
     const {

@@ -23,8 +23,8 @@ use crate::command;
 
 /// `kernel.bpf_stats_enabled`
 const BPF_STATS: &str = "/proc/sys/kernel/bpf_stats_enabled";
-/// memtrace runs as often while much comes.
-const AS_OFTEN: Duration = Duration::from_millis(50);
+/// memtrace looks at its ring as often.
+const AS_OFTEN: Duration = Duration::from_millis(5);
 /// Until memtrace has taken what is left in the ring.
 const DRAINED: Duration = Duration::from_millis(200);
 
@@ -235,7 +235,7 @@ impl Cost {
         );
         println!("\nCPU time a request, microseconds:");
         print!("{}", table(&self.cpu));
-        if let [_, ..] = self.shares[..] {
+        if !self.shares.is_empty() {
             println!("\nof the server's CPU time, in the probes:");
             print!(
                 "{}",
