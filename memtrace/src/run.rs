@@ -89,9 +89,8 @@ pub struct Run {
     limit: Option<u64>,
     selected: u64,
     surplus: u64,
-    /// Requests that are drawn and not listed yet, and how many of those that were asked for have been drawn.
+    /// Requests that are done and not listed yet.
     done: Vec<Request>,
-    selected_drawn: u64,
 }
 
 /// What is made of a run beside its report. Both want faults with their times, which are paired once.
@@ -191,7 +190,6 @@ impl Run {
             selected: 0,
             surplus: 0,
             done: Vec::new(),
-            selected_drawn: 0,
         })
     }
 
@@ -202,28 +200,29 @@ impl Run {
             drawn.event(&event);
         }
         self.pipeline.feed(event);
-        if self.drawn.is_some() {
-            self.draw_postings();
-            // Here and not where they are listed: how often somebody asks for them must not make a difference.
-            let done = self.pipeline.take_done();
-            self.draw_requests(&done);
-            self.done.extend(done);
-        }
+        self.draw_postings();
+        // Here and not where they are listed: how often somebody asks for them must not make a difference.
+        let done = self.pipeline.take_done();
+        self.take_in(done);
     }
 
-    fn draw_requests(&mut self, done: &[Request]) {
-        let Some(drawn) = &mut self.drawn else { return };
+    /// Draws what is done and keeps it to be listed, up to as many as were asked for.
+    fn take_in(&mut self, done: Vec<Request>) {
         for request in done {
-            if self.view.selects(request) {
-                if self.limit == Some(self.selected_drawn) {
-                    if let Some(timeline) = &mut drawn.timeline {
+            if self.view.selects(&request) {
+                if self.limit == Some(self.selected) {
+                    self.surplus += 1;
+                    if let Some(timeline) = self.drawn.as_mut().and_then(|drawn| drawn.timeline.as_mut()) {
                         timeline.leave_out(request.id);
                     }
                     continue;
                 }
-                self.selected_drawn += 1;
+                self.selected += 1;
             }
-            drawn.request(request);
+            if let Some(drawn) = &mut self.drawn {
+                drawn.request(&request);
+            }
+            self.done.push(request);
         }
     }
 
@@ -272,27 +271,14 @@ impl Run {
     }
 
     /// Appends the requests that ended since it was last asked. `and` sees each of those that were asked for.
-    pub fn report(&mut self, out: &mut Vec<u8>, and: impl FnMut(&Request)) {
-        let mut done = std::mem::take(&mut self.done);
-        if self.drawn.is_none() {
-            done = self.pipeline.take_done();
-        }
-        self.list(&done, out, and);
-    }
-
-    fn list(&mut self, done: &[Request], out: &mut Vec<u8>, mut and: impl FnMut(&Request)) {
-        for request in done {
-            if self.view.selects(request) {
-                if self.limit == Some(self.selected) {
-                    self.surplus += 1;
-                    continue;
-                }
-                self.selected += 1;
-                self.routes.push(request);
-                and(request);
+    pub fn report(&mut self, out: &mut Vec<u8>, mut and: impl FnMut(&Request)) {
+        for request in std::mem::take(&mut self.done) {
+            if self.view.selects(&request) {
+                self.routes.push(&request);
+                and(&request);
             }
             if let Some(reporter) = &mut self.reporter {
-                reporter.request(request, out);
+                reporter.request(&request, out);
             }
         }
     }
@@ -305,11 +291,9 @@ impl Run {
             drawn.settle();
         }
         let pipeline = std::mem::replace(&mut self.pipeline, Pipeline::new(Config::default()));
-        let outcome = pipeline.finish();
-        self.draw_requests(&outcome.requests);
-        let mut done = std::mem::take(&mut self.done);
-        done.extend_from_slice(&outcome.requests);
-        self.list(&done, out, and);
+        let mut outcome = pipeline.finish();
+        self.take_in(std::mem::take(&mut outcome.requests));
+        self.report(out, and);
         let is_conclusive = outcome.books.balanced && outcome.lost.records() == 0 && !ending.is_incomplete;
         let mut summary = summary(outcome, ending);
         summary.requests -= self.surplus;
