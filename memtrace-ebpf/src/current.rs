@@ -1,11 +1,11 @@
-//! The running thread: its numbers, members and registers, at the least cost.
+//! The running thread: its numbers and members, at the least cost.
 //!
-//! Owns the two ways to them. From 5.15 on (`TYPED`) the verifier knows what the pointers point to, and members are
+//! Owns the two ways to them. From 5.11 on (`TYPED`) the verifier knows what the pointers point to, and members are
 //! loaded; before, a helper copies each. A helper costs more than most of what is done with its answer, above all where
 //! the kernel guards every return (`spec_rstack_overflow`), so one call for the thread has to do. Must not know why
 //! anybody wants what it reads.
 
-use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs};
+use aya_ebpf::helpers::generated::bpf_get_current_task_btf;
 use memtrace_common::FaultCount;
 
 use crate::{TASK_MAJ_FLT, TASK_MIN_FLT, TASK_MM, TASK_PID, TASK_TGID, TYPED, task::Task};
@@ -16,7 +16,7 @@ pub(crate) struct Current(*const u8);
 
 /// A pointer that the verifier has a type for.
 #[derive(Clone, Copy)]
-pub(crate) struct Typed(*const u8);
+pub(crate) struct Typed(pub(crate) *const u8);
 
 impl Typed {
     /// A member of the type's, in the verifier's eyes.
@@ -72,15 +72,5 @@ impl Current {
     pub(crate) fn mm(self) -> Option<Typed> {
         let mm: *const u8 = self.typed()?.load(TASK_MM.load());
         (!mm.is_null()).then_some(Typed(mm))
-    }
-
-    /// The registers that it saved when it entered the kernel (`task_pt_regs`); `None` where nothing is typed.
-    #[inline(always)]
-    pub(crate) fn registers(self) -> Option<Typed> {
-        let Typed(task) = self.typed()?;
-        // SAFETY: the kernel has this helper where it has the other.
-        Some(Typed(
-            unsafe { bpf_task_pt_regs(task.cast_mut().cast()) } as *const u8
-        ))
     }
 }

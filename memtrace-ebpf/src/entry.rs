@@ -13,7 +13,10 @@
 use aya_ebpf::{EbpfContext as _, helpers::bpf_probe_read_kernel, programs::RawTracePointContext};
 use memtrace_common::map::{Entry, Running};
 
-use crate::{ENTRY, task::Task};
+use crate::{
+    ENTRY,
+    task::{self, Task},
+};
 
 /// Who has the kernel do what it does.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -49,15 +52,17 @@ impl Behalf {
     }
 }
 
-/// The running thread makes a system call, and these are its registers. For `sys_enter` alone: what a new thread
-/// returns from when it fires `sys_exit` is `ret_from_fork`.
+/// A thread of memtrace's makes a system call, and these are its registers: where they lie, and what has called, is the
+/// same for every thread's. For `sys_enter` alone: what a new thread returns from when it fires `sys_exit` is
+/// `ret_from_fork`.
 #[inline(always)]
 pub(crate) fn by_system_call(registers: *const u8) {
     if let Some(entry) = entry()
         && entry.system_call == 0
     {
+        let registers = task::number(registers);
         entry.registers = above_stack(registers);
-        entry.system_call = word_below(registers as u64);
+        entry.system_call = word_below(registers);
     }
 }
 
@@ -67,8 +72,9 @@ pub(crate) fn by_fault(registers: *const u8) {
     if let Some(entry) = entry()
         && entry.fault == 0
     {
+        let registers = registers as u64;
         entry.registers = above_stack(registers);
-        entry.fault = word_below(registers as u64);
+        entry.fault = word_below(registers);
     }
 }
 
@@ -79,8 +85,8 @@ pub(crate) fn registers() -> u64 {
 }
 
 #[inline(always)]
-fn above_stack(registers: *const u8) -> u64 {
-    (registers as u64).wrapping_sub(Task::current().stack())
+fn above_stack(registers: u64) -> u64 {
+    registers.wrapping_sub(Task::current().stack())
 }
 
 #[inline(always)]

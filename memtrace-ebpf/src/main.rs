@@ -41,9 +41,9 @@ mod thread;
 use aya_ebpf::{
     Global,
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
-    macros::{map, perf_event, raw_tracepoint},
+    macros::{btf_tracepoint, map, perf_event, raw_tracepoint},
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
-    programs::{PerfEventContext, RawTracePointContext},
+    programs::{BtfTracePointContext, PerfEventContext, RawTracePointContext},
 };
 use memtrace_common::map::{
     Counters, Entry, FILE_STEPS, FdKey, FdState, Gap, Parent, RSS_CPUS_MAX, Running, TARGETS_PER_ELEMENT,
@@ -176,6 +176,10 @@ static PIDNS_DEV: Global<u64> = Global::new(0);
 #[unsafe(no_mangle)]
 static PIDNS_INODE: Global<u64> = Global::new(0);
 
+/// memtrace itself, which makes a system call for `entry` as soon as it is attached.
+#[unsafe(no_mangle)]
+static OWN_TGID: Global<u32> = Global::new(0);
+
 /// Whether children of a target are targets.
 #[unsafe(no_mangle)]
 static FOLLOW: Global<u8> = Global::new(1);
@@ -225,14 +229,15 @@ fn sched_process_free(ctx: RawTracePointContext) -> i32 {
     0
 }
 
-#[raw_tracepoint(tracepoint = "sys_enter")]
-fn sys_enter(ctx: RawTracePointContext) -> i32 {
+#[btf_tracepoint(function = "sys_enter")]
+fn sys_enter(ctx: BtfTracePointContext) -> i32 {
     probes::syscall::enter(&ctx);
     0
 }
 
-#[raw_tracepoint(tracepoint = "sys_exit")]
-fn sys_exit(ctx: RawTracePointContext) -> i32 {
+#[btf_tracepoint(function = "sys_exit")]
+#[inline(always)]
+fn sys_exit(ctx: BtfTracePointContext) -> i32 {
     probes::syscall::exit(&ctx);
     0
 }

@@ -20,7 +20,12 @@ impl Target {
     #[inline(always)]
     pub(crate) fn current() -> Option<Self> {
         let thread = Current::get();
-        let Ids { tgid, tid } = Ids::of_current(thread);
+        Self::of(thread, Ids::of_current(thread))
+    }
+
+    /// The same, for whoever has asked for these already.
+    #[inline(always)]
+    pub(crate) fn of(thread: Current, Ids { tgid, tid }: Ids) -> Option<Self> {
         let flags = flags(tgid);
         (flags != 0).then_some(Self {
             tgid,

@@ -78,9 +78,15 @@ pub(crate) fn returned(me: Target, call: u8, regs: &Registers, ret: i64) {
         if ret >= 0 && (command == F_DUPFD || command == F_DUPFD_CLOEXEC) {
             duplicated(me, fd, ret);
         }
-    } else if ret >= 0 {
-        moved(me, call, regs, fd, ret);
     }
+}
+
+/// Whether a call moves bytes through descriptors.
+#[inline(always)]
+pub(crate) fn is_move(call: u8) -> bool {
+    const FIRST: u8 = Call::Read as u8;
+    const LAST: u8 = Call::Splice as u8;
+    (FIRST..=LAST).contains(&call)
 }
 
 /// At entry: when the call returns the number may be somebody else's already.
@@ -117,10 +123,11 @@ pub(crate) fn close_range(me: Target, regs: &Registers) {
 
 /// Bytes went through a descriptor, or a read found the end.
 #[inline(always)]
-fn moved(me: Target, call: u8, regs: &Registers, mut fd: i32, ret: i64) {
-    if peeks(call, regs) {
+pub(crate) fn moved(me: Target, call: u8, regs: &Registers, ret: i64) {
+    if ret < 0 || peeks(call, regs) {
         return;
     }
+    let mut fd = regs.argument(0) as i32;
     if call == Call::Recvmsg as u8 || call == Call::Recvmmsg as u8 {
         // A `struct mmsghdr` begins with its `struct msghdr`.
         received_descriptors(me, fd, regs.argument(1));

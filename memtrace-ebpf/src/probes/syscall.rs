@@ -3,7 +3,7 @@
 //!
 //! Owns the dispatch by table. Must not know what is made of a call.
 
-use aya_ebpf::programs::RawTracePointContext;
+use aya_ebpf::programs::BtfTracePointContext;
 use memtrace_common::{
     map::{Family, TARGET_FOREIGN},
     wire::{
@@ -13,37 +13,29 @@ use memtrace_common::{
 
 use super::{io, mm, wait};
 use crate::{
+    OWN_TGID,
     arch::{self, Call, TABLE_LEN, Table},
-    current::Current,
-    emit, entry, ids,
+    current::{Current, Typed},
+    emit, entry,
+    ids::{self, Ids},
     target::Target,
     task::Task,
 };
 
 /// A system call, as its thread's saved registers (`struct pt_regs`) have it. In a fault or an interrupt the number is
 /// none.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Registers([u64; arch::CALL_WORDS]);
+#[derive(Clone, Copy)]
+pub(crate) enum Registers {
+    /// Where a tracepoint has them for an argument, to be loaded one by one.
+    There(Typed),
+    Copied([u64; arch::CALL_WORDS]),
+}
 
 impl Registers {
-    /// All that is wanted of them, in one read.
+    /// All that is wanted of any thread's, in one read.
     #[inline(always)]
-    pub(crate) fn read(saved: *const u8) -> Self {
-        Self(Task(saved).read(arch::CALL as u64))
-    }
-
-    /// Those of the running thread, which lie at `saved`.
-    #[inline(always)]
-    pub(crate) fn of_current(thread: Current, saved: *const u8) -> Self {
-        let Some(typed) = thread.registers() else {
-            return Self::read(saved);
-        };
-        let mut words = [0; arch::CALL_WORDS];
-        // Not `array::from_fn`, see `arguments`.
-        for (i, word) in words.iter_mut().enumerate() {
-            *word = typed.load((arch::CALL + i * size_of::<u64>()) as u64);
-        }
-        Self(words)
+    pub(crate) fn copy(saved: *const u8) -> Self {
+        Self::Copied(Task(saved).read(arch::CALL as u64))
     }
 
     /// The call's number.
@@ -78,20 +70,29 @@ impl Registers {
 
     #[inline(always)]
     fn at(&self, offset: usize) -> u64 {
-        self.0[(offset - arch::CALL) / size_of::<u64>()]
+        match self {
+            Self::There(saved) => saved.load(offset as u64),
+            Self::Copied(words) => words[(offset - arch::CALL) / size_of::<u64>()],
+        }
     }
 }
 
 /// `(struct pt_regs *regs, long id)`
 #[inline(always)]
-pub(crate) fn enter(ctx: &RawTracePointContext) {
-    let Some(me) = Target::current() else { return };
-    entry::by_system_call(ctx.arg(0));
+pub(crate) fn enter(ctx: &BtfTracePointContext) {
+    // Before anything else: nearly all calls are of no interest, whoever makes them.
     let call = lookup(&arch::AT_ENTRY, ctx.arg(1));
     if call == 0 {
         return;
     }
-    let regs = &Registers::of_current(me.thread, ctx.arg(0));
+    let saved: *const u8 = ctx.arg(0);
+    let thread = Current::get();
+    let ids = Ids::of_current(thread);
+    if ids.tgid == OWN_TGID.load() {
+        entry::by_system_call(saved);
+    }
+    let Some(me) = Target::of(thread, ids) else { return };
+    let regs = &Registers::There(Typed(saved));
     if is_foreign(me, regs) {
         return;
     }
@@ -114,15 +115,20 @@ pub(crate) fn enter(ctx: &RawTracePointContext) {
 
 /// `(struct pt_regs *regs, long ret)`
 #[inline(always)]
-pub(crate) fn exit(ctx: &RawTracePointContext) {
-    let Some(me) = Target::current() else { return };
-    let regs = &Registers::of_current(me.thread, ctx.arg(0));
+pub(crate) fn exit(ctx: &BtfTracePointContext) {
+    let regs = &Registers::There(Typed(ctx.arg(0)));
     let call = lookup(&arch::AT_EXIT, regs.number());
-    if call == 0 || is_foreign(me, regs) {
+    if call == 0 {
+        return;
+    }
+    let Some(me) = Target::current() else { return };
+    if is_foreign(me, regs) {
         return;
     }
     let ret: i64 = ctx.arg(1);
-    if wait::is_wait(call) {
+    if io::is_move(call) {
+        io::moved(me, call, regs, ret);
+    } else if wait::is_wait(call) {
         wait::returned(me, ret);
     } else if call == Call::Name as u8 {
         mm::named(me, regs, ret);

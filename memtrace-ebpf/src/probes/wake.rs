@@ -68,7 +68,7 @@ fn saved(task: Task) -> Option<Registers> {
     if registers == 0 {
         return None;
     }
-    Some(Registers::read((task.stack() + registers) as *const u8))
+    Some(Registers::copy((task.stack() + registers) as *const u8))
 }
 
 /// The words whose waiters a call wakes.

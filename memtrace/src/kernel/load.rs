@@ -6,9 +6,9 @@
 use std::{collections::HashSet, io};
 
 use aya::{
-    Ebpf, EbpfError, EbpfLoader,
+    Btf, Ebpf, EbpfError, EbpfLoader,
     maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf},
-    programs::{ProgramError, ProgramType, RawTracePoint},
+    programs::{Program, ProgramError, ProgramType},
     sys::{BpfHelper, is_helper_supported},
 };
 use aya_log::EbpfLogger;
@@ -51,6 +51,9 @@ pub enum LoadError {
     /// The kernel doesn't say where the fault counters are.
     #[error(transparent)]
     Btf(#[from] BtfError),
+    /// The kernel doesn't say what its tracepoints' arguments are.
+    #[error("cannot read this kernel's types")]
+    Types(#[source] aya::BtfError),
     /// The object that `MEMTRACE_BPF_OBJECT` names.
     #[error("cannot read the eBPF object {path}")]
     Object {
@@ -146,10 +149,11 @@ impl Probes {
     /// Loads and attaches. No process is a target yet.
     pub fn attach(options: &Options) -> Result<Self, LoadError> {
         let layout = Layout::of_this_kernel()?;
+        let types = types_of_this_kernel()?;
         let mut ebpf = typed_first(|typed| {
             let mut ebpf = make_maps(options, &layout, typed)?;
             for name in TRACEPOINTS {
-                load(&mut ebpf, name)?;
+                load(&mut ebpf, name, &types)?;
             }
             if options.fault_time {
                 timing::load(&mut ebpf)?;
@@ -181,6 +185,8 @@ impl Probes {
         for name in TRACEPOINTS {
             attach(&mut probes.ebpf, name)?;
         }
+        // Any call that `sys_enter` looks at: it learns from one of memtrace's own where threads' registers lie.
+        let _ = rustix::event::poll(&mut [], Some(&rustix::event::Timespec::default()));
         let (count, ring_bytes) = (TRACEPOINTS.len(), options.ring_bytes);
         tracing::info!(count, ring_bytes, "the probes are attached");
         Ok(probes)
@@ -232,9 +238,12 @@ impl Probes {
         // Before the beginnings: an end would else find that of an attempt that failed.
         timing::stop(&mut self.ebpf);
         for name in TRACEPOINTS {
-            if let Some(Ok(program)) = self.ebpf.program_mut(name).map(<&mut RawTracePoint>::try_from)
-                && let Err(error) = program.unload()
-            {
+            let unloaded = match self.ebpf.program_mut(name) {
+                Some(Program::RawTracePoint(program)) => program.unload(),
+                Some(Program::BtfTracePoint(program)) => program.unload(),
+                _ => continue,
+            };
+            if let Err(error) = unloaded {
                 tracing::debug!(%error, name, "cannot unload a program");
             }
         }
@@ -425,6 +434,7 @@ pub(super) fn make_maps(
         .override_global("HUGE_ORDER", &huge_order, true)
         .override_global("PIDNS_DEV", &pid_namespace.device, true)
         .override_global("PIDNS_INODE", &pid_namespace.inode, true)
+        .override_global("OWN_TGID", &std::process::id(), true)
         .override_global("FOLLOW", &follow, true)
         .override_global("COMM", &comm, true)
         .override_global("CGROUP_ID", &cgroup_id, true)
@@ -434,9 +444,12 @@ pub(super) fn make_maps(
         .map_err(|e| LoadError::Maps(Box::new(e)))
 }
 
-/// Whether programs can have a typed pointer to the running thread, and to its registers (from 5.15 on).
+/// Whether programs can have a typed pointer to the running thread (from 5.11 on).
 fn types_current() -> bool {
-    let types = is_helper_supported(ProgramType::RawTracePoint, BpfHelper::BPF_FUNC_task_pt_regs);
+    let types = is_helper_supported(
+        ProgramType::RawTracePoint,
+        BpfHelper::BPF_FUNC_get_current_task_btf,
+    );
     types.unwrap_or_else(|error| {
         tracing::debug!(%error, "cannot tell whether the running thread is typed");
         false
@@ -453,9 +466,19 @@ fn huge_order() -> u32 {
         .map_or(USUAL, |size| (size / PAGE).max(1).ilog2())
 }
 
+/// What the kernel calls the arguments of its tracepoints, for the programs that have them typed.
+pub(super) fn types_of_this_kernel() -> Result<Btf, LoadError> {
+    Btf::from_sys_fs().map_err(LoadError::Types)
+}
+
 /// Has the verifier look at a program.
-pub(super) fn load(ebpf: &mut Ebpf, name: &'static str) -> Result<(), LoadError> {
-    program(ebpf, name)?.load().map_err(|source| LoadError::Program {
+pub(super) fn load(ebpf: &mut Ebpf, name: &'static str, types: &Btf) -> Result<(), LoadError> {
+    let loaded = match ebpf.program_mut(name) {
+        Some(Program::RawTracePoint(program)) => program.load(),
+        Some(Program::BtfTracePoint(program)) => program.load(name, types),
+        _ => return Err(LoadError::Foreign(name)),
+    };
+    loaded.map_err(|source| LoadError::Program {
         name,
         source: Box::new(source),
     })
@@ -463,19 +486,15 @@ pub(super) fn load(ebpf: &mut Ebpf, name: &'static str) -> Result<(), LoadError>
 
 /// Attaches it to the tracepoint of the same name.
 pub(super) fn attach(ebpf: &mut Ebpf, name: &'static str) -> Result<(), LoadError> {
-    match program(ebpf, name)?.attach(name) {
-        Ok(_) => Ok(()),
-        Err(source) => Err(LoadError::Attach {
-            name,
-            source: Box::new(source),
-        }),
-    }
-}
-
-fn program<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut RawTracePoint, LoadError> {
-    ebpf.program_mut(name)
-        .and_then(|p| p.try_into().ok())
-        .ok_or(LoadError::Foreign(name))
+    let attached = match ebpf.program_mut(name) {
+        Some(Program::RawTracePoint(program)) => program.attach(name).map(drop),
+        Some(Program::BtfTracePoint(program)) => program.attach().map(drop),
+        _ => return Err(LoadError::Foreign(name)),
+    };
+    attached.map_err(|source| LoadError::Attach {
+        name,
+        source: Box::new(source),
+    })
 }
 
 fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, LoadError> {

@@ -4,7 +4,7 @@
 
 use super::{
     btf::Layout,
-    load::{LoadError, Options, TRACEPOINTS, attach, load, make_maps, typed_first},
+    load::{LoadError, Options, TRACEPOINTS, attach, load, make_maps, typed_first, types_of_this_kernel},
     timing,
 };
 
@@ -24,11 +24,12 @@ pub type Tried = (&'static str, Result<(), LoadError>);
 /// Makes the maps, then loads and attaches each program alone, and takes all back.
 pub(super) fn try_each() -> Result<Vec<Tried>, LoadError> {
     let layout = Layout::of_this_kernel()?;
+    let types = types_of_this_kernel()?;
     typed_first(|typed| {
         let mut ebpf = make_maps(&TRIAL, &layout, typed)?;
         let mut all = Vec::new();
         for name in TRACEPOINTS {
-            let tried = load(&mut ebpf, name).and_then(|()| attach(&mut ebpf, name));
+            let tried = load(&mut ebpf, name, &types).and_then(|()| attach(&mut ebpf, name));
             match tried {
                 Err(refused @ LoadError::Program { .. }) if typed => return Err(refused),
                 tried => all.push((name, tried)),
