@@ -105,14 +105,38 @@ pub struct FdState {
     pub opened_ns: u64,
     /// When the process closed it; zero while it is open.
     pub closed_ns: u64,
-    /// One of the `ROLE_` constants.
-    pub role: u32,
     /// For reads, in bytes.
     pub read_budget: u32,
     /// For writes, in bytes.
     pub write_budget: u32,
-    /// Zero.
-    pub pad: u32,
+    /// One of the `ROLE_` constants.
+    pub role: u32,
+    /// The process; zero in a slot of `ROWS` that is free. Written together with the role, and last.
+    pub tgid: u32,
+}
+
+/// Rows in `ROWS`: tables of a process's first descriptors, without hashing and side by side, for some processes. The
+/// process's number says which row would be its own, and `ROW_OWNERS` whether it is. Userspace gives them out.
+pub const ROWS: u32 = 64;
+/// Descriptors of a row.
+pub const ROW_LEN: u32 = 1024;
+
+/// The row that a process has, if any.
+#[must_use]
+pub const fn row(tgid: u32) -> u32 {
+    tgid % ROWS
+}
+
+/// Where in `ROWS` a descriptor is that a process's row has room for. For any other it is in `FDS`.
+#[must_use]
+pub const fn slot(tgid: u32, fd: i32) -> Option<u32> {
+    // A negative one is past the end, too.
+    let fd = fd.cast_unsigned();
+    if fd < ROW_LEN {
+        Some(row(tgid) * ROW_LEN + fd)
+    } else {
+        None
+    }
 }
 
 /// What a thread's work has taken since it was last told, in `TALLIES`.

@@ -29,6 +29,7 @@
 
 mod arch;
 mod current;
+mod descriptor;
 mod emit;
 mod entry;
 mod ids;
@@ -46,8 +47,8 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, PerfEventContext, RawTracePointContext},
 };
 use memtrace_common::map::{
-    Counters, Entry, FILE_STEPS, FdKey, FdState, Gap, Parent, RSS_CPUS_MAX, Running, TARGETS_PER_ELEMENT,
-    TGID_LIMIT,
+    self, Counters, Entry, FILE_STEPS, FdKey, FdState, Gap, Parent, RSS_CPUS_MAX, Running,
+    TARGETS_PER_ELEMENT, TGID_LIMIT,
 };
 
 /// All records. Userspace sets the size before it loads.
@@ -70,7 +71,15 @@ static THREADS: Array<[u8; TARGETS_PER_ELEMENT as usize]> =
 #[map]
 static PARENTS: HashMap<u32, Parent> = HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
 
-/// The descriptors that matter.
+/// The descriptors that matter, of processes that have a row and that it has room for.
+#[map]
+static ROWS: Array<FdState> = Array::with_max_entries(map::ROWS * map::ROW_LEN, BPF_F_MMAPABLE);
+
+/// By row: the process that has it, or zero. Userspace alone writes it.
+#[map]
+static ROW_OWNERS: Array<u32> = Array::with_max_entries(map::ROWS, 0);
+
+/// All other descriptors that matter.
 #[map]
 static FDS: HashMap<FdKey, FdState> = HashMap::with_max_entries(262_144, BPF_F_NO_PREALLOC);
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use aya::maps::{HashMap, Map, MapData, loaded_maps};
+use aya::maps::{Array, HashMap, Map, MapData, MapType, loaded_maps};
 use aya::programs::{loaded_links, loaded_programs};
 
 /// The kernel frees programs and maps a little after their last descriptor is closed.
@@ -116,7 +116,7 @@ impl Bpf {
     }
 }
 
-/// How many elements a hash map has that a process holds.
+/// How many elements a map has that a process holds; in an array, those that are not zero.
 #[track_caller]
 pub fn entries(pid: u32, name: &str) -> usize {
     let held = Bpf::held_by(pid).maps;
@@ -125,6 +125,11 @@ pub fn entries(pid: u32, name: &str) -> usize {
         .find(|map| held.contains(&map.id()) && map.name_as_str() == Some(name))
         .unwrap_or_else(|| panic!("process {pid} has no map {name}"));
     let data = MapData::from_id(map.id()).expect("the map");
+    if map.map_type().ok() == Some(MapType::Array) {
+        let array = Array::<MapData, u32>::try_from(Map::Array(data)).expect("an array of numbers");
+        let elements = array.iter().map(|element| element.expect("an element"));
+        return elements.filter(|&element| element != 0).count();
+    }
     match (map.key_size(), map.value_size()) {
         (4, 16) => keys::<4, 16>(data),
         (8, 32) => keys::<8, 32>(data),

@@ -384,7 +384,7 @@ fn processes_that_are_gone_leave_nothing_in_the_probes_tables() {
         );
         asked.note("GET", "/child/200/10", 200);
     }
-    let left = || ["FDS", "PARENTS"].map(|map| entries(memtrace.pid(), map));
+    let left = || ["FDS", "ROW_OWNERS", "PARENTS"].map(|map| entries(memtrace.pid(), map));
     // A hundred children have come and gone: the server's own few are what stays.
     let deadline = Instant::now() + PATIENCE;
     while left().iter().any(|&n| n > 10) {

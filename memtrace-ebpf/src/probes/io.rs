@@ -1,11 +1,10 @@
 //! Calls on descriptors: which are connections, and what went through them.
 //!
-//! Owns the table of descriptors that matter. Must not know HTTP; `payload` has the capture of bytes.
+//! Owns what each call means for a descriptor. Must not know HTTP; `payload` has the capture of bytes, `descriptor` the
+//! tables.
 
-use aya_ebpf::helpers::bpf_ktime_get_ns;
-use aya_log_ebpf::warn;
 use memtrace_common::{
-    map::{Family, FdKey, FdState, ROLE_CHANNEL, ROLE_IGNORED, ROLE_INBOUND, ROLE_OUTBOUND},
+    map::{Family, FdState, ROLE_CHANNEL, ROLE_INBOUND, ROLE_OUTBOUND},
     wire::{
         HEAD_MAX, IO_CHANNEL, IO_CLOEXEC, IO_OUTBOUND, Io, KIND_IO, MARK, MARK_MAX, OP_ACCEPT, OP_CHANNEL,
         OP_CLOSE, OP_CLOSE_RANGE, OP_CONNECT, OP_DUP, OP_LISTEN, OP_MARK, OP_READ, OP_SOCKET, OP_WRITE,
@@ -16,15 +15,19 @@ use super::{
     payload::{self, Buffers, Mmsghdr, Msghdr, read_user},
     syscall::Registers,
 };
-use crate::{FDS, PARENTS, arch::Call, emit, tally, target::Target, thread};
+use crate::{
+    arch::Call,
+    descriptor::{self, of_interest},
+    emit, tally,
+    target::Target,
+    thread,
+};
 
 const EINPROGRESS: i64 = 115;
 const F_DUPFD: u64 = 0;
 const F_DUPFD_CLOEXEC: u64 = 1030;
 const MSG_PEEK: u64 = 2;
 const CLOSE_RANGE_CLOEXEC: u64 = 4;
-/// How far up a descriptor may have been inherited from.
-const GENERATIONS_MAX: usize = 4;
 /// Messages of one `recvmmsg` or `sendmmsg` whose lengths are added up. On streams nobody sends more at once.
 const MESSAGES_MAX: i64 = 8;
 
@@ -35,7 +38,7 @@ pub(crate) fn returned(me: Target, call: u8, regs: &Registers, ret: i64) {
         if ret >= 0 {
             tally::flush(me);
             thread::rests(me.tid);
-            remember(me, ret as i32, ROLE_INBOUND);
+            descriptor::remember(me, ret as i32, ROLE_INBOUND);
             plain(me, OP_ACCEPT, 0, fd, ret, 0);
         }
     } else if call == Call::Listen as u8 {
@@ -44,12 +47,12 @@ pub(crate) fn returned(me: Target, call: u8, regs: &Registers, ret: i64) {
         }
     } else if call == Call::Socket as u8 {
         if ret >= 0 {
-            forget(me, ret as i32);
+            descriptor::forget(me, ret as i32);
             plain(me, OP_SOCKET, 0, ret as i32, ret, i64::from(fd));
         }
     } else if call == Call::Connect as u8 {
         if ret == 0 || ret == -EINPROGRESS {
-            remember(me, fd, ROLE_OUTBOUND);
+            descriptor::remember(me, fd, ROLE_OUTBOUND);
             let family = read_user::<u16>(regs.argument(1)).unwrap_or(0);
             plain(me, OP_CONNECT, IO_OUTBOUND, fd, ret, i64::from(family));
         }
@@ -94,7 +97,7 @@ pub(crate) fn is_move(call: u8) -> bool {
 pub(crate) fn close(me: Target, regs: &Registers) {
     let fd = regs.argument(0) as i32;
     if of_interest(me, fd).is_some() {
-        forget(me, fd);
+        descriptor::forget(me, fd);
         plain(me, OP_CLOSE, 0, fd, 0, 0);
     }
 }
@@ -102,9 +105,9 @@ pub(crate) fn close(me: Target, regs: &Registers) {
 /// What is read from the one end of it is what was written to the other, and the other way, too, where it `turns`.
 #[inline(always)]
 fn channel(me: Target, [reads, writes]: [i32; 2], turns: bool) {
-    remember(me, reads, ROLE_CHANNEL);
+    descriptor::remember(me, reads, ROLE_CHANNEL);
     if writes != reads {
-        remember(me, writes, ROLE_CHANNEL);
+        descriptor::remember(me, writes, ROLE_CHANNEL);
     }
     plain(me, OP_CHANNEL, 0, reads, i64::from(writes), i64::from(turns));
 }
@@ -220,12 +223,6 @@ fn peeks(call: u8, regs: &Registers) -> bool {
     flags & MSG_PEEK != 0
 }
 
-/// What is known of a descriptor that is a connection or a channel.
-#[inline(always)]
-fn of_interest(me: Target, fd: i32) -> Option<&'static mut FdState> {
-    state(me, fd).filter(|state| state.role != ROLE_IGNORED)
-}
-
 /// Notes the stream's direction; the budget for capture where there are bytes of a client's connection.
 #[inline(always)]
 fn turn(me: Target, op: u8, fd: i32, ret: i64, state: &'static mut FdState) -> Option<&'static mut u32> {
@@ -298,23 +295,15 @@ fn received_descriptors(me: Target, fd: i32, message: u64) {
     let Some(message) = read_user::<Msghdr>(message) else {
         return;
     };
-    let state = new_state(ROLE_INBOUND);
-    payload::send_descriptors(me, fd, &message, |received| {
-        let key = FdKey {
-            tgid: me.tgid,
-            fd: received,
-        };
-        // No room is not worth a branch in a loop that the verifier walks turn by turn: such a table is full for
-        // `accept` too, which says so.
-        let _ = FDS.insert(key, state, 0);
-    });
+    let new = descriptor::New::now(me, ROLE_INBOUND);
+    payload::send_descriptors(me, fd, &message, |received| new.note(received));
 }
 
 #[inline(always)]
 fn duplicated(me: Target, fd: i32, copy: i64) {
-    match state(me, fd) {
-        Some(&mut FdState { role, .. }) => remember(me, copy as i32, role),
-        None => forget(me, copy as i32),
+    match descriptor::state(me, fd) {
+        Some(&mut FdState { role, .. }) => descriptor::remember(me, copy as i32, role),
+        None => descriptor::forget(me, copy as i32),
     }
     plain(me, OP_DUP, 0, fd, copy, 0);
 }
@@ -327,96 +316,4 @@ fn plain(me: Target, op: u8, flags: u8, fd: i32, ret: i64, other: i64) {
     header.op = op;
     header.fd = fd;
     emit::send(Family::Io, header.time_ns, Io { header, ret, other });
-}
-
-/// What is known of a descriptor that is open: its own entry, or one that was inherited, copied.
-#[inline(always)]
-fn state(me: Target, fd: i32) -> Option<&'static mut FdState> {
-    if let Some(own) = entry(me, fd) {
-        return (own.closed_ns == 0).then_some(own);
-    }
-    if !me.forked() {
-        return None;
-    }
-    // What was not inherited is noted too, so that the next call on it finds that out at once.
-    let found = inherited(me.tgid, fd).unwrap_or(IGNORED);
-    FDS.insert(FdKey { tgid: me.tgid, fd }, found, 0).ok()?;
-    entry(me, fd)
-}
-
-/// What an ancestor had under this number when the line to this process branched off.
-#[inline(always)]
-fn inherited(mut tgid: u32, fd: i32) -> Option<FdState> {
-    for _ in 0..GENERATIONS_MAX {
-        // SAFETY: copied at once.
-        let parent = *unsafe { PARENTS.get(tgid) }?;
-        tgid = parent.tgid;
-        // SAFETY: copied at once.
-        if let Some(&state) = unsafe { FDS.get(FdKey { tgid, fd }) } {
-            // A number that has been given out anew since the fork is taken for what it is now: a server that forks
-            // for each connection uses the same number over and over.
-            let was_open = state.closed_ns == 0 || state.closed_ns > parent.born_ns;
-            return was_open.then_some(FdState {
-                closed_ns: 0,
-                ..state
-            });
-        }
-    }
-    None
-}
-
-#[inline(always)]
-fn entry(me: Target, fd: i32) -> Option<&'static mut FdState> {
-    // SAFETY: a live map element; userspace replaces elements whole.
-    FDS.get_ptr_mut(FdKey { tgid: me.tgid, fd })
-        .map(|state| unsafe { &mut *state })
-}
-
-/// Neither a connection nor anything that an ancestor has.
-const IGNORED: FdState = FdState {
-    opened_ns: 0,
-    closed_ns: 0,
-    role: ROLE_IGNORED,
-    read_budget: 0,
-    write_budget: 0,
-    pad: 0,
-};
-
-#[inline(always)]
-fn remember(me: Target, fd: i32, role: u32) {
-    let key = FdKey { tgid: me.tgid, fd };
-    if FDS.insert(key, new_state(role), 0).is_err() {
-        warn!(
-            &(),
-            "the table of descriptors is full: process {}, descriptor {}", me.tgid, fd
-        );
-        emit::lost(Family::Io);
-    }
-}
-
-#[inline(always)]
-fn new_state(role: u32) -> FdState {
-    FdState {
-        // SAFETY: the helper takes nothing.
-        opened_ns: unsafe { bpf_ktime_get_ns() },
-        role,
-        read_budget: HEAD_MAX as u32,
-        write_budget: HEAD_MAX as u32,
-        ..IGNORED
-    }
-}
-
-/// The number means nothing to this process any more. A child that was forked before may still have what it meant.
-#[inline(always)]
-fn forget(me: Target, fd: i32) {
-    if !me.has_kin() {
-        // Most descriptors were never in the table.
-        let _ = FDS.remove(FdKey { tgid: me.tgid, fd });
-    } else if let Some(own) = entry(me, fd) {
-        // SAFETY: the helper takes nothing.
-        own.closed_ns = unsafe { bpf_ktime_get_ns() };
-    } else if me.forked() {
-        // Hides what the parent has under this number.
-        remember(me, fd, ROLE_IGNORED);
-    }
 }

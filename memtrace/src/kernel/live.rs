@@ -112,6 +112,7 @@ impl Live {
         }
         self.leaving.remove(&tgid);
         self.kin.found(tgid);
+        self.give_row(tgid);
         // Connections first: what is read from them counts from the first moment.
         let before: HashMap<Fd, Held> = held(tgid).into_iter().collect();
         for (&fd, &held) in &before {
@@ -170,6 +171,7 @@ impl Live {
         let (mut received, mut undecoded) = (0, 0);
         let mut found: Vec<(Tgid, Fd, Held)> = Vec::new();
         let mut joined: Vec<Tgid> = Vec::new();
+        let mut born: Vec<Tgid> = Vec::new();
         let (running, kin, sockets) = (&mut self.running, &mut self.kin, &mut self.sockets);
         let (leaving, dying, paths) = (&mut self.leaving, &mut self.dying, &mut self.paths);
         let mut each = |record: Result<Record<'_>, DecodeError>| {
@@ -192,7 +194,7 @@ impl Live {
             {
                 joined.push(Tgid(exec.header.tgid));
             }
-            keep_track(&record, running, leaving, kin);
+            born.extend(keep_track(&record, running, leaving, kin));
             dying.observe(&record);
             sink(Event::Record(record));
             if let Record::Exec(exec) = record {
@@ -208,6 +210,9 @@ impl Live {
         let count = self
             .probes
             .drain(BATCH, |bytes| decode::entry(bytes).for_each(&mut each));
+        for tgid in born {
+            self.give_row(tgid);
+        }
         for (tgid, fd, held) in found {
             self.set_role(tgid, fd, held);
         }
@@ -374,6 +379,12 @@ impl Live {
         }
     }
 
+    fn give_row(&mut self, tgid: Tgid) {
+        if let Err(error) = self.probes.give_row(tgid) {
+            tracing::debug!(%error, ?tgid, "cannot give a process a row of descriptors");
+        }
+    }
+
     fn set_role(&mut self, tgid: Tgid, fd: Fd, held: Held) {
         if let Some(role) = held.role()
             && let Err(error) = self.probes.set_role(tgid, fd, role)
@@ -444,24 +455,26 @@ fn named(mm: &Mm) -> Option<Notice> {
     })
 }
 
-/// Who runs, as the records tell.
+/// Who runs, as the records tell. Returns whoever has begun.
 fn keep_track(
     record: &Record<'_>,
     running: &mut HashSet<Tgid>,
     leaving: &mut HashMap<Tgid, Nanos>,
     kin: &mut Kin,
-) {
+) -> Option<Tgid> {
     match record {
         Record::Fork(fork) if fork.child_tgid != fork.header.tgid && fork.child_tgid != 0 => {
-            running.insert(Tgid(fork.child_tgid));
-            leaving.remove(&Tgid(fork.child_tgid));
-            kin.forked(Tgid(fork.header.tgid), Tgid(fork.child_tgid));
+            let child = Tgid(fork.child_tgid);
+            leaving.remove(&child);
+            kin.forked(Tgid(fork.header.tgid), child);
+            return running.insert(child).then_some(child);
         }
         Record::Exec(exec) => {
-            running.insert(Tgid(exec.header.tgid));
-            leaving.remove(&Tgid(exec.header.tgid));
+            let tgid = Tgid(exec.header.tgid);
+            leaving.remove(&tgid);
             // One that became a target just now may have the number of one that is gone.
-            kin.found(Tgid(exec.header.tgid));
+            kin.found(tgid);
+            return running.insert(tgid).then_some(tgid);
         }
         Record::Free(header) if header.tgid == header.tid => {
             running.remove(&Tgid(header.tgid));
@@ -470,4 +483,5 @@ fn keep_track(
         }
         _ => {}
     }
+    None
 }

@@ -3,7 +3,11 @@
 //! Owns the programs and their maps. When [`Probes`] goes (or its process, however it ends) the kernel detaches
 //! everything, because the attachments are descriptors of that process.
 
-use std::{collections::HashSet, io};
+use std::{
+    collections::HashSet,
+    io,
+    os::fd::{AsFd as _, BorrowedFd},
+};
 
 use aya::{
     Btf, Ebpf, EbpfError, EbpfLoader,
@@ -24,6 +28,7 @@ use super::{
     btf::{BtfError, Layout},
     object,
     pidns::PidNamespace,
+    rows::Rows,
     targets::Targets,
     timing::{self, Timed},
 };
@@ -98,9 +103,14 @@ pub enum LoadError {
     /// It is not known whose process ids these are.
     #[error("cannot tell which pid namespace this is")]
     PidNamespace(#[source] io::Error),
-    /// The table of targets could not be mapped.
-    #[error("cannot map the table of targets")]
-    Targets(#[source] io::Error),
+    /// `mmap`
+    #[error("cannot share the map {name} with the probes")]
+    Shared {
+        /// The map.
+        name: &'static str,
+        /// Why.
+        source: io::Error,
+    },
 }
 
 /// What is fixed before the probes load.
@@ -124,6 +134,8 @@ pub struct Options {
 pub struct Probes {
     ring: RingBuf<MapData>,
     targets: Targets,
+    rows: Rows,
+    row_owners: Array<MapData, u32>,
     fds: HashMap<MapData, [u8; size_of::<FdKey>()], [u8; size_of::<FdState>()]>,
     parents: HashMap<MapData, u32, [u8; size_of::<Parent>()]>,
     counters: PerCpuArray<MapData, [u8; size_of::<Counters>()]>,
@@ -160,12 +172,8 @@ impl Probes {
             }
             Ok(ebpf)
         })?;
-        let targets = match take(&mut ebpf, "TARGETS")? {
-            Map::Array(data) => {
-                Targets::map(std::os::fd::AsFd::as_fd(data.fd())).map_err(LoadError::Targets)?
-            }
-            _ => return Err(LoadError::Foreign("TARGETS")),
-        };
+        let targets = mapped(&mut ebpf, "TARGETS", Targets::map)?;
+        let rows = mapped(&mut ebpf, "ROWS", Rows::map)?;
         let log = options
             .kernel_log
             .then(|| EbpfLogger::init(&mut ebpf).map_err(LoadError::Log))
@@ -173,6 +181,8 @@ impl Probes {
         let mut probes = Self {
             ring: typed(&mut ebpf, "RING")?,
             targets,
+            rows,
+            row_owners: typed(&mut ebpf, "ROW_OWNERS")?,
             fds: typed(&mut ebpf, "FDS")?,
             parents: typed(&mut ebpf, "PARENTS")?,
             counters: typed(&mut ebpf, "COUNTERS")?,
@@ -261,6 +271,22 @@ impl Probes {
         count
     }
 
+    /// Has the probes keep what they know of a process's first descriptors where they find it fastest, if there is room.
+    pub fn give_row(&mut self, tgid: Tgid) -> Result<(), LoadError> {
+        match self.rows.give(tgid) {
+            Some(row) => self.set_owner(row, tgid.0),
+            None => Ok(()),
+        }
+    }
+
+    fn set_owner(&mut self, row: u32, owner: u32) -> Result<(), LoadError> {
+        let set = self.row_owners.set(row, owner, 0);
+        set.map_err(|source| LoadError::Map {
+            name: "ROW_OWNERS",
+            source,
+        })
+    }
+
     /// Tells the probes what a descriptor is (a `ROLE_` constant).
     pub fn set_role(&mut self, tgid: Tgid, fd: Fd, role: u32) -> Result<(), LoadError> {
         let budget = u32::try_from(HEAD_MAX).unwrap_or(u32::MAX);
@@ -270,7 +296,7 @@ impl Probes {
             role,
             read_budget: budget,
             write_budget: budget,
-            pad: 0,
+            tgid: tgid.0,
         };
         self.set_state(tgid, fd, state)
     }
@@ -278,6 +304,9 @@ impl Probes {
     /// Tells the probes that nothing is wanted of what a descriptor was at that time. The number may mean something
     /// else by now: that is left alone.
     pub fn ignore(&mut self, tgid: Tgid, fd: Fd, as_of: Nanos) -> Result<(), LoadError> {
+        if self.rows.ignore(tgid, fd, as_of) {
+            return Ok(());
+        }
         let state = match self.fds.get(&fd_key(tgid, fd), 0) {
             Ok(state) => zerocopy::transmute!(state),
             Err(MapError::KeyNotFound) => return Ok(()),
@@ -297,6 +326,12 @@ impl Probes {
     /// Takes out all that the probes know of these processes.
     pub fn forget(&mut self, gone: &HashSet<Tgid>) -> Result<(), LoadError> {
         self.timed.forget(&mut self.ebpf, gone);
+        for &tgid in gone {
+            if let Some(row) = self.rows.row_of(tgid) {
+                self.set_owner(row, 0)?;
+                self.rows.take_back(tgid);
+            }
+        }
         let known: Result<Vec<_>, _> = self.fds.keys().collect();
         for key in known.map_err(|source| LoadError::Map { name: "FDS", source })? {
             let FdKey { tgid, .. } = zerocopy::transmute!(key);
@@ -309,6 +344,9 @@ impl Probes {
     }
 
     fn set_state(&mut self, tgid: Tgid, fd: Fd, state: FdState) -> Result<(), LoadError> {
+        if self.rows.set(tgid, fd, state) {
+            return Ok(());
+        }
         let state: [u8; size_of::<FdState>()] = zerocopy::transmute!(state);
         self.fds
             .insert(fd_key(tgid, fd), state, 0)
@@ -495,6 +533,18 @@ pub(super) fn attach(ebpf: &mut Ebpf, name: &'static str) -> Result<(), LoadErro
         name,
         source: Box::new(source),
     })
+}
+
+/// An array map, as memory.
+fn mapped<T>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    map: fn(BorrowedFd<'_>) -> io::Result<T>,
+) -> Result<T, LoadError> {
+    match take(ebpf, name)? {
+        Map::Array(data) => map(data.fd().as_fd()).map_err(|source| LoadError::Shared { name, source }),
+        _ => Err(LoadError::Foreign(name)),
+    }
 }
 
 fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, LoadError> {

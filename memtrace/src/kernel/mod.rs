@@ -4,7 +4,7 @@
 //! it turns the kernel's bytes into events, and stops there.
 #![expect(
     unsafe_code,
-    reason = "the table of targets is shared memory, fenced by `targets`; `own` calls what no library makes safe"
+    reason = "some of the probes' tables are shared memory, fenced by `mapped`; `own` calls what no library makes safe"
 )]
 
 mod btf;
@@ -14,12 +14,14 @@ pub mod features;
 mod kin;
 mod live;
 mod load;
+mod mapped;
 mod object;
 pub(crate) mod own;
 mod paths;
 mod peers;
 pub mod pidns;
 pub mod procfs;
+mod rows;
 mod rss;
 mod sockets;
 mod targets;
