@@ -41,6 +41,7 @@ pub const KIND_FOREIGN: u8 = 10;
 /// `Header::kind`: what the thread's work took since its last one, [`Tally`].
 pub const KIND_TALLY: u8 = 11;
 /// `Header::kind`: the process's resident memory, [`Rss`]. The [`Io`] that it is for follows in the same entry of the ring.
+/// Where it holds still, there is none, but [`IO_RSS_HOLDS`].
 pub const KIND_RSS: u8 = 12;
 /// `Header::kind`: a `munmap` returned, [`Unmapped`].
 pub const KIND_UNMAPPED: u8 = 13;
@@ -316,6 +317,12 @@ pub const IO_OUTBOUND: u8 = 2;
 pub const IO_CLOEXEC: u8 = 4;
 /// The descriptor is a channel's, see [`OP_CHANNEL`]; no payload. Its other end may be another process's.
 pub const IO_CHANNEL: u8 = 8;
+/// The process's resident memory is what it was when it was told last: less than [`RSS_HOLDS_NS`] ago by this thread,
+/// which has taken no fault since, while from as long before on no other has begun one or changed the address space.
+pub const IO_RSS_HOLDS: u8 = 16;
+/// How long a reading of resident memory may stand for another: reclaim takes pages from the process with no word to the
+/// probes.
+pub const RSS_HOLDS_NS: u64 = 1_000_000;
 
 /// A call on a descriptor.
 #[repr(C)]

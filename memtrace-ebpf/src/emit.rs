@@ -55,9 +55,14 @@ pub(crate) fn send<T: 'static>(family: Family, time_ns: u64, record: T) -> bool 
 }
 
 /// Sends `len` bytes in one entry: a record of each of these families. The verifier has to know that they lie in one map
-/// value.
+/// value. Returns whether there was room.
 #[inline(always)]
-pub(crate) fn send_bytes<const N: usize>(families: [Family; N], time_ns: u64, bytes: *mut u8, len: u64) {
+pub(crate) fn send_bytes<const N: usize>(
+    families: [Family; N],
+    time_ns: u64,
+    bytes: *mut u8,
+    len: u64,
+) -> bool {
     // SAFETY: the verifier has checked pointer and length against the map value.
     let failed =
         unsafe { bpf_ringbuf_output((&raw const RING).cast_mut().cast(), bytes.cast(), len, NO_WAKEUP) };
@@ -66,6 +71,7 @@ pub(crate) fn send_bytes<const N: usize>(families: [Family; N], time_ns: u64, by
     } else {
         dropped(families, time_ns);
     }
+    failed == 0
 }
 
 /// A fact could not even be written down: counted like a record that found the ring full.

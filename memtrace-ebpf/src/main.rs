@@ -105,6 +105,10 @@ static ENTRY: Array<Entry> = Array::with_max_entries(1, 0);
 #[map]
 static CPU_OFFSETS: Array<u64> = Array::with_max_entries(RSS_CPUS_MAX as u32, 0);
 
+/// By row, whether or not the process has that.
+#[map]
+static RSS_TOLD: Array<probes::rss::Told> = Array::with_max_entries(map::ROWS, 0);
+
 /// Where one descriptor record is put together, payload and all.
 #[map]
 static SCRATCH: PerCpuArray<probes::payload::Scratch> = PerCpuArray::with_max_entries(1, 0);

@@ -11,6 +11,7 @@ use memtrace_common::{
     wire::{FAULT_EXEC, FAULT_KERNEL, FAULT_PROTECTION, FAULT_WRITE, Fault, KIND_FAULT},
 };
 
+use super::rss;
 use crate::{FAULT_TIME, arch, emit, entry, tally, target::Target, thread};
 
 #[inline(always)]
@@ -43,6 +44,7 @@ fn record(ctx: &RawTracePointContext, me: Target, mode: u8) {
     // SAFETY: the helper checks the address.
     let ip = unsafe { bpf_probe_read_kernel(regs.wrapping_add(arch::IP).cast::<u64>()) }.unwrap_or(0);
     let mut header = emit::header(me, KIND_FAULT);
+    rss::faults(me, header.time_ns);
     let timed = if FAULT_TIME.load() == 0 {
         None
     } else {

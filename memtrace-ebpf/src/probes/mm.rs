@@ -8,7 +8,8 @@ use memtrace_common::{
     wire::{Header, KIND_MM, KIND_UNMAPPED, MM_MMAP, MM_MUNMAP, MM_NAME, Mm, Unmapped},
 };
 
-use crate::{FILE_PATH, emit, probes::syscall::Registers, tally, target::Target, task::Task};
+use super::{rss, syscall::Registers};
+use crate::{FILE_PATH, emit, tally, target::Target, task::Task};
 
 const MAP_ANONYMOUS: u64 = 0x20;
 
@@ -68,10 +69,11 @@ pub(crate) fn unmapping(me: Target, regs: &Registers) {
 /// Of one that was left out, or whose beginning found the ring full, nobody wants to know.
 #[inline(always)]
 pub(crate) fn unmapped(me: Target, ret: i64) {
+    let mut header = emit::header(me, KIND_UNMAPPED);
+    rss::changed(me, header.time_ns);
     let Some(began_ns) = take_beginning(me) else {
         return;
     };
-    let mut header = emit::header(me, KIND_UNMAPPED);
     header.op = MM_MUNMAP;
     emit::send(
         Family::Mm,
@@ -87,6 +89,7 @@ pub(crate) fn unmapped(me: Target, ret: i64) {
 #[inline(always)]
 pub(crate) fn returned(me: Target, op: u8, regs: &Registers, ret: i64) {
     let header = header(me, op);
+    rss::changed(me, header.time_ns);
     let began_ns = take_beginning(me).unwrap_or(header.time_ns);
     tell(header, began_ns, regs, ret);
 }

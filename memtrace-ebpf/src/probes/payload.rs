@@ -6,12 +6,12 @@ use aya_ebpf::helpers::{bpf_probe_read_user, generated::bpf_probe_read_user as p
 use memtrace_common::{
     map::Family,
     wire::{
-        HEAD_MAX, IO_PAYLOAD, Io, KIND_IO, OP_RECV_FD, PAYLOAD_MAX, Rss, SEGMENTS_MAX, SHORT_HEAD,
-        SHORT_TAIL, Segment, Segments,
+        HEAD_MAX, IO_PAYLOAD, IO_RSS_HOLDS, Io, KIND_IO, OP_RECV_FD, PAYLOAD_MAX, Rss, SEGMENTS_MAX,
+        SHORT_HEAD, SHORT_TAIL, Segment, Segments,
     },
 };
 
-use super::rss;
+use super::rss::{self, Beside};
 use crate::{SCRATCH, emit, target::Target};
 
 /// A record while it is put together, and how far it is.
@@ -172,11 +172,17 @@ pub(crate) fn send(me: Target, op: u8, fd: i32, ret: i64, buffers: Buffers, budg
     );
     emit::probing(|| capture(scratch, buffers));
     *budget = load(scratch).full as u32;
-    if rss::before() {
-        submit(scratch, true);
-    } else {
-        submit(scratch, false);
+    match rss::beside(me, &scratch.io.header) {
+        Beside::Reading => {
+            if !submit(scratch, true) {
+                rss::lost(me);
+            }
+            return;
+        }
+        Beside::Same => scratch.io.header.flags |= IO_RSS_HOLDS,
+        Beside::Nothing => {}
     }
+    submit(scratch, false);
 }
 
 #[inline(always)]
@@ -222,21 +228,21 @@ fn clear(segments: &mut Segments) {
     }
 }
 
-/// Sends the record, and resident memory before it where it is known.
+/// Sends the record, and resident memory before it where it lies there. Returns whether there was room.
 #[inline(always)]
-fn submit(scratch: &mut Scratch, with_rss: bool) {
+fn submit(scratch: &mut Scratch, with_rss: bool) -> bool {
     let used = load(scratch).used;
     if used > PAYLOAD_MAX as u64 {
-        return;
+        return false;
     }
     let time_ns = scratch.io.header.time_ns;
     let len = (size_of::<Io>() + size_of::<Segments>()) as u64 + used;
     if with_rss {
         let len = size_of::<Rss>() as u64 + len;
         let families = [Family::Frame, Family::Io];
-        emit::send_bytes(families, time_ns, (&raw mut scratch.rss).cast(), len);
+        emit::send_bytes(families, time_ns, (&raw mut scratch.rss).cast(), len)
     } else {
-        emit::send_bytes([Family::Io], time_ns, (&raw mut scratch.io).cast(), len);
+        emit::send_bytes([Family::Io], time_ns, (&raw mut scratch.io).cast(), len)
     }
 }
 

@@ -8,81 +8,158 @@
 
 use aya_ebpf::helpers::generated::bpf_map_lookup_percpu_elem;
 use memtrace_common::{
-    map::{RSS_BY_CPU, RSS_BY_THREAD, RSS_CPUS_MAX, RSS_UNKNOWN},
-    wire::{Header, KIND_RSS, RSS_KINDS, Rss},
+    map::{self, RSS_BY_CPU, RSS_BY_THREAD, RSS_CPUS_MAX, RSS_UNKNOWN},
+    wire::{Header, KIND_RSS, RSS_HOLDS_NS, RSS_KINDS, Rss},
 };
 
 use super::payload;
 use crate::{
     ARRAY_PPTRS, COUNTER_COUNT, COUNTER_CPUS, COUNTER_SIZE, COUNTERS, CPU_OFFSETS, CPUS, MM_RSS, RSS_BATCH,
-    RSS_KEPT, SIGNAL_THREADS, TASK_RSS, TASK_SIGNAL,
+    RSS_KEPT, RSS_TOLD, SIGNAL_THREADS, TASK_RSS, TASK_SIGNAL,
     current::Current,
+    target::Target,
     task::{Task, number},
 };
 
-/// `struct percpu_counter` of a kernel without lock debugging and with CPUs that can be taken out.
-#[derive(Clone, Copy, Default)]
+/// What was told last of a process.
 #[repr(C)]
-struct Counter {
-    lock: u64,
-    count: i64,
-    list: [u64; 2],
-    cpus: u64,
+pub(crate) struct Told {
+    time_ns: u64,
+    /// The thread's, as it told.
+    faults: u64,
+    tgid: u32,
+    tid: u32,
+    /// When something last began that may change it.
+    changed_ns: u64,
 }
 
-/// Puts the running thread's process's before the record that is put together: they are told in one entry of the ring.
-/// Returns whether it is known.
+/// What goes with a record.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Beside {
+    /// It is not known how this kernel counts.
+    Nothing,
+    /// What was told last holds.
+    Same,
+    /// It lies before the record.
+    Reading,
+}
+
+/// What the running thread has to tell of its process, which is put before the record that is put together: both are told
+/// in one entry of the ring.
 #[inline(always)]
-pub(crate) fn before() -> bool {
-    RSS_KEPT.load() != RSS_UNKNOWN && fill() != 0
+pub(crate) fn beside(me: Target, header: &Header) -> Beside {
+    if RSS_KEPT.load() == RSS_UNKNOWN {
+        return Beside::Nothing;
+    }
+    let faults = header.min_flt + header.maj_flt;
+    if let Some(told) = told(me.tgid) {
+        if told.is_by(me)
+            && told.faults == faults
+            && told.time_ns.saturating_sub(told.changed_ns) >= RSS_HOLDS_NS
+            && header.time_ns.saturating_sub(told.time_ns) < RSS_HOLDS_NS
+        {
+            return Beside::Same;
+        }
+        told.time_ns = header.time_ns;
+        told.faults = faults;
+        told.tgid = me.tgid;
+        told.tid = me.tid;
+    }
+    if fill() == 0 {
+        Beside::Nothing
+    } else {
+        Beside::Reading
+    }
 }
 
-/// A function of its own, as in `tally`.
+/// The running thread takes a fault. Where it was itself that told, its count of faults says so as well.
+#[inline(always)]
+pub(crate) fn faults(me: Target, time_ns: u64) {
+    if let Some(told) = told(me.tgid)
+        && !told.is_by(me)
+    {
+        told.changed_ns = time_ns;
+    }
+}
+
+/// It has changed the address space.
+#[inline(always)]
+pub(crate) fn changed(me: Target, time_ns: u64) {
+    if let Some(told) = told(me.tgid) {
+        told.changed_ns = time_ns;
+    }
+}
+
+/// What it has to tell found the ring full.
+#[inline(always)]
+pub(crate) fn lost(me: Target) {
+    if let Some(told) = told(me.tgid) {
+        told.tgid = 0;
+    }
+}
+
+impl Told {
+    #[inline(always)]
+    fn is_by(&self, me: Target) -> bool {
+        self.tgid == me.tgid && self.tid == me.tid
+    }
+}
+
+#[inline(always)]
+fn told(tgid: u32) -> Option<&'static mut Told> {
+    // SAFETY: a live map element, of integers; two threads that tell at once tell the same.
+    RSS_TOLD
+        .get_ptr_mut(map::row(tgid))
+        .map(|told| unsafe { &mut *told })
+}
+
+/// A function of its own, as in `tally`. What it finds goes straight to its place: up to 6.12 a program and what it calls
+/// have 512 bytes of stack between them.
 #[inline(never)]
 extern "C" fn fill() -> u32 {
     let Some(scratch) = payload::scratch() else {
         return 0;
     };
     let thread = Current::get();
-    let (pages, error_pages) = match RSS_KEPT.load() {
-        RSS_BY_CPU => by_cpu(counters(thread)),
-        RSS_BY_THREAD => by_thread(thread.task()),
+    scratch.rss.header = Header {
+        kind: KIND_RSS,
+        flags: 0,
+        op: 0,
+        fd: 0,
+        ..scratch.io.header
+    };
+    match RSS_KEPT.load() {
+        RSS_BY_CPU => by_cpu(thread, &mut scratch.rss),
+        RSS_BY_THREAD => by_thread(thread.task(), &mut scratch.rss),
         _ => return 0,
-    };
-    scratch.rss = Rss {
-        header: Header {
-            kind: KIND_RSS,
-            flags: 0,
-            op: 0,
-            fd: 0,
-            ..scratch.io.header
-        },
-        pages,
-        error_pages,
-    };
+    }
     1
 }
 
 /// A CPU that is offline keeps nothing: it has added its part when it went (`percpu_counter_cpu_dead`).
 #[inline(always)]
-fn by_cpu(counters: [(i64, u64); RSS_KINDS]) -> ([i64; RSS_KINDS], u64) {
-    let mut pages = counters.map(|(count, _)| count);
+fn by_cpu(thread: Current, rss: &mut Rss) {
+    let parts = [0, 1, 2, 3].map(|kind| {
+        let (count, cpus) = counter(thread, kind);
+        rss.pages[kind as usize] = count;
+        cpus
+    });
     let cpus = CPUS.load();
     if cpus as usize > RSS_CPUS_MAX {
-        return (pages, u64::from(cpus) * RSS_BATCH.load());
+        rss.error_pages = u64::from(cpus) * RSS_BATCH.load();
+        return;
     }
-    let parts = counters.map(|(_, cpus)| cpus);
     // As `percpu_counter_init_many` puts them, from 6.6 on.
     let side_by_side = parts[1].wrapping_sub(parts[0]) == 4
         && parts[2].wrapping_sub(parts[0]) == 8
         && parts[3].wrapping_sub(parts[0]) == 12;
-    let mut error_pages = 0;
+    rss.error_pages = 0;
     for cpu in 0..RSS_CPUS_MAX as u32 {
         if cpu >= cpus {
             break;
         }
         let Some(offset) = offset_of(cpu) else {
-            error_pages += RSS_BATCH.load();
+            rss.error_pages += RSS_BATCH.load();
             continue;
         };
         let at = |part: u64| Task(part.wrapping_add(offset) as *const u8);
@@ -92,47 +169,36 @@ fn by_cpu(counters: [(i64, u64); RSS_KINDS]) -> ([i64; RSS_KINDS], u64) {
             parts.map(|part| at(part).read(0))
         };
         for kind in 0..RSS_KINDS {
-            pages[kind] += i64::from(own[kind]);
+            rss.pages[kind] += i64::from(own[kind]);
         }
     }
-    (pages, error_pages)
 }
 
-/// Each counter's common part, and where the CPUs' parts are. They lie side by side: one read is enough where the
-/// layout is the usual one, and the verifier drops the branch that this kernel does not need.
+/// A counter's common part, and where the CPUs' parts are.
 #[inline(always)]
-fn counters(thread: Current) -> [(i64, u64); RSS_KINDS] {
-    let (size, count, cpus) = (COUNTER_SIZE.load(), COUNTER_COUNT.load(), COUNTER_CPUS.load());
-    if let Some(mm) = thread.mm() {
-        return [0, 1, 2, 3].map(|kind| {
-            let at = MM_RSS.load() + kind * size;
-            (mm.load(at + count), mm.load(at + cpus))
-        });
+fn counter(thread: Current, kind: u64) -> (i64, u64) {
+    let at = MM_RSS.load() + kind * COUNTER_SIZE.load();
+    let (count, cpus) = (at + COUNTER_COUNT.load(), at + COUNTER_CPUS.load());
+    match thread.mm() {
+        Some(mm) => (mm.load(count), mm.load(cpus)),
+        None => {
+            let mm = thread.task().mm();
+            (mm.read(count), mm.read(cpus))
+        }
     }
-    let mm = thread.task().mm();
-    if size == size_of::<Counter>() as u64
-        && count == core::mem::offset_of!(Counter, count) as u64
-        && cpus == core::mem::offset_of!(Counter, cpus) as u64
-    {
-        let all: [Counter; RSS_KINDS] = mm.read(MM_RSS.load());
-        return all.map(|counter| (counter.count, counter.cpus));
-    }
-    [0, 1, 2, 3].map(|kind| {
-        let at = MM_RSS.load() + kind * size;
-        (mm.read(at + count), mm.read(at + cpus))
-    })
 }
 
 #[inline(always)]
-fn by_thread(task: Task) -> ([i64; RSS_KINDS], u64) {
+fn by_thread(task: Task, rss: &mut Rss) {
     let own: [i32; RSS_KINDS] = task.read(TASK_RSS.load());
-    let mut pages: [i64; RSS_KINDS] = task.mm().read(MM_RSS.load());
+    let mm = task.mm();
     for kind in 0..RSS_KINDS {
-        pages[kind] += i64::from(own[kind]);
+        let common: i64 = mm.read(MM_RSS.load() + (kind * size_of::<i64>()) as u64);
+        rss.pages[kind] = common + i64::from(own[kind]);
     }
     let threads: i32 = task.follow(TASK_SIGNAL.load()).read(SIGNAL_THREADS.load());
     let others = if threads > 1 { threads as u64 - 1 } else { 0 };
-    (pages, others * RSS_BATCH.load())
+    rss.error_pages = others * RSS_BATCH.load();
 }
 
 /// How far a CPU's own part of any per-CPU memory is from the pointer to all parts. An element of a per-CPU array

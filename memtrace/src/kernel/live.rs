@@ -23,6 +23,7 @@ use super::{
     load::{Emission, LoadError, Options, Probes},
     paths::Paths,
     procfs,
+    resident::Resident,
     sockets::Sockets,
 };
 use crate::{
@@ -58,6 +59,7 @@ pub struct Live {
     kin: Kin,
     dying: Dying,
     paths: Paths,
+    resident: Resident,
     sockets: Sockets,
     received: u64,
     undecoded: u64,
@@ -82,6 +84,7 @@ impl Live {
             kin: Kin::default(),
             dying: Dying::default(),
             paths: Paths::default(),
+            resident: Resident::default(),
             sockets: Sockets::default(),
             received: 0,
             undecoded: 0,
@@ -174,12 +177,16 @@ impl Live {
         let mut born: Vec<Tgid> = Vec::new();
         let (running, kin, sockets) = (&mut self.running, &mut self.kin, &mut self.sockets);
         let (leaving, dying, paths) = (&mut self.leaving, &mut self.dying, &mut self.paths);
+        let resident = &mut self.resident;
         let mut each = |record: Result<Record<'_>, DecodeError>| {
             received += 1;
-            let Ok(record) = record else {
+            let Ok(mut record) = record else {
                 undecoded += 1;
                 return;
             };
+            if let Some(rss) = resident.before(&mut record) {
+                sink(Event::Record(Record::Rss(rss)));
+            }
             for (tgid, fd, socket) in sockets.told_by(&record) {
                 sink(Event::Notice(Notice::Socket { tgid, fd, socket }));
                 found.push((tgid, fd, Held::Socket(socket)));

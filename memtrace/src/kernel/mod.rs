@@ -21,6 +21,7 @@ mod paths;
 mod peers;
 pub mod pidns;
 pub mod procfs;
+mod resident;
 mod rows;
 mod rss;
 mod sockets;
