@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 
 pub(crate) mod build;
 mod manifest;
+mod stack;
 pub(crate) mod toolchain;
 
 use self::manifest::{Inputs, Manifest};
@@ -25,6 +26,7 @@ pub(crate) fn rebuild() -> Result<()> {
     let inputs = Inputs::of(&root)?;
     println!("building the object with {}", toolchain.tools);
     let object = read(&build::object(&toolchain, &workspace::target_dir().join("bpf"))?)?;
+    stack::check(&object)?;
     let manifest = Manifest::new(inputs, &object, toolchain.tools);
     let before = fs::read(root.join(workspace::OBJECT)).ok();
     replace(&root.join(workspace::OBJECT), &object)?;
