@@ -40,6 +40,9 @@ pub(super) fn for_load(error: &LoadError) -> Failure {
         LoadError::Btf(_) => {
             "memtrace needs a kernel with CONFIG_DEBUG_INFO_BTF, as all big distributions have"
         }
+        LoadError::Refused { .. } => {
+            "that is memtrace's to mend, and no privilege helps: report this line and what `uname -r` says"
+        }
         LoadError::Foreign(_) | LoadError::Object { .. } => {
             "unset MEMTRACE_BPF_OBJECT, or rebuild with `cargo xtask bpf`"
         }
@@ -81,6 +84,20 @@ fn is_denied(error: &LoadError) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_that_the_verifier_does_not_take_is_no_want_of_privilege() {
+        let failure = for_load(&LoadError::Refused {
+            name: "sys_exit",
+            said: "combined stack size of 2 calls is 640. Too large".to_owned(),
+        });
+        let text = failure.to_string();
+        assert!(text.contains("sys_exit: combined stack size"), "{text}");
+        assert!(
+            !text.contains("missing privilege") && !text.contains("setcap"),
+            "{text}"
+        );
+    }
 
     #[test]
     fn kernels_before_the_ring_buffer_are_told() {

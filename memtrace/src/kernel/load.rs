@@ -70,6 +70,14 @@ pub enum LoadError {
     /// `BPF_MAP_CREATE`, or the object is damaged.
     #[error("the kernel refused the maps")]
     Maps(#[source] Box<EbpfError>),
+    /// `BPF_PROG_LOAD`, of a program that the kernel has looked into. No privilege changes that.
+    #[error("this kernel's verifier does not take the program {name}: {said}")]
+    Refused {
+        /// The program.
+        name: &'static str,
+        /// What it said last.
+        said: String,
+    },
     /// `BPF_PROG_LOAD`
     #[error("the kernel refused the program {name}")]
     Program {
@@ -416,8 +424,8 @@ pub(super) fn typed_first<T>(attempt: impl Fn(bool) -> Result<T, LoadError>) -> 
 fn typed_where<T>(types: bool, attempt: impl Fn(bool) -> Result<T, LoadError>) -> Result<T, LoadError> {
     if types {
         match attempt(true) {
-            Err(LoadError::Program { name, source }) => {
-                tracing::info!(name, error = ?source, "the kernel refused a program that loads what others copy");
+            Err(error @ (LoadError::Program { .. } | LoadError::Refused { .. })) => {
+                tracing::info!(%error, "a program that loads what others copy is tried as they do it");
             }
             done => return done,
         }
@@ -516,10 +524,26 @@ pub(super) fn load(ebpf: &mut Ebpf, name: &'static str, types: &Btf) -> Result<(
         Some(Program::BtfTracePoint(program)) => program.load(name, types),
         _ => return Err(LoadError::Foreign(name)),
     };
-    loaded.map_err(|source| LoadError::Program {
-        name,
-        source: Box::new(source),
+    loaded.map_err(|source| match source {
+        ProgramError::LoadError { verifier_log, .. } if !verifier_log.to_string().is_empty() => {
+            let log = verifier_log.to_string();
+            tracing::debug!(name, log, "the kernel's verifier does not take a program");
+            let said = said_last(&log).to_owned();
+            LoadError::Refused { name, said }
+        }
+        source => LoadError::Program {
+            name,
+            source: Box::new(source),
+        },
     })
+}
+
+/// What a verifier does not like, which it says after all that it walked through, and before it sums up.
+fn said_last(log: &str) -> &str {
+    const SUMS: [&str; 3] = ["verification time ", "stack depth ", "processed "];
+    let is_said = |line: &&str| !line.is_empty() && !SUMS.iter().any(|sum| line.starts_with(sum));
+    let mut lines = log.lines().rev().map(str::trim);
+    lines.find(is_said).unwrap_or("nothing")
 }
 
 /// Attaches it to the tracepoint of the same name.
@@ -562,10 +586,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn of_a_verifiers_log_the_objection_is_told() {
+        let log = "0: R1=ctx(off=0,imm=0)\n1: (85) call bpf_x#1\ncombined stack size of 2 calls is 640. Too large\n\
+                   verification time 9317532 usec\nstack depth 344+96+280\nprocessed 222179 insns (limit 1000000)\n\n";
+        assert_eq!(said_last(log), "combined stack size of 2 calls is 640. Too large");
+        assert_eq!(said_last("processed 0 insns"), "nothing");
+        assert_eq!(said_last(""), "nothing");
+    }
+
+    #[test]
     fn a_program_that_is_refused_typed_is_tried_as_older_kernels_have_it() {
-        let refused = || LoadError::Program {
+        let refused = || LoadError::Refused {
             name: "sys_exit",
-            source: Box::new(ProgramError::NotLoaded),
+            said: "R1 type=scalar expected=ptr_".to_owned(),
         };
         let takes = |what: fn(bool) -> Result<bool, LoadError>| move |types| typed_where(types, what).ok();
         let all = takes(Ok);
@@ -583,7 +616,7 @@ mod tests {
         assert!(matches!(typed_where(true, older), Ok(false)));
         assert!(matches!(
             typed_where(true, |_| Err::<(), _>(refused())),
-            Err(LoadError::Program { .. })
+            Err(LoadError::Refused { .. })
         ));
     }
 }

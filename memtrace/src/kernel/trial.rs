@@ -31,7 +31,9 @@ pub(super) fn try_each() -> Result<Vec<Tried>, LoadError> {
         for name in TRACEPOINTS {
             let tried = load(&mut ebpf, name, &types).and_then(|()| attach(&mut ebpf, name));
             match tried {
-                Err(refused @ LoadError::Program { .. }) if typed => return Err(refused),
+                Err(refused @ (LoadError::Program { .. } | LoadError::Refused { .. })) if typed => {
+                    return Err(refused);
+                }
                 tried => all.push((name, tried)),
             }
         }
