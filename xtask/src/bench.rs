@@ -22,6 +22,7 @@ mod cost;
 mod markers;
 mod replay;
 mod served;
+mod steady;
 
 use served::Served;
 

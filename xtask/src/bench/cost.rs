@@ -7,7 +7,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, Command},
     sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
@@ -15,8 +15,9 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use super::{
-    Watcher, Way, has_perf, machine, median, memtrace_on,
+    Watcher, Way, machine, median, memtrace_on,
     served::{Running, ask, node},
+    steady::Steady,
     table, watch, ways,
 };
 use crate::command;
@@ -47,10 +48,10 @@ impl Drop for Timed {
 }
 
 /// A process that does nothing, ended on drop.
-struct Idle(Child);
+pub(super) struct Idle(pub(super) Child);
 
 impl Idle {
-    fn begin() -> Result<Self> {
+    pub(super) fn begin() -> Result<Self> {
         let sleep = Command::new("sleep").arg("infinity").spawn();
         Ok(Self(sleep.context("cannot run sleep")?))
     }
@@ -80,8 +81,6 @@ struct Cost {
     /// Of the server and of memtrace, microseconds of CPU a request.
     cpu: [Way; 3],
     probes: Probes,
-    /// Of the server's CPU time, in percent, what the probes take of it; none without `perf`.
-    shares: Vec<f64>,
 }
 
 /// Measures in `rounds` turns.
@@ -99,9 +98,8 @@ pub(super) fn run(memtrace: &Path, rounds: u32) -> Result<()> {
         ]),
         cpu: ways(["the server, untraced", "the server, traced", "memtrace"]),
         probes: Probes::new(),
-        shares: Vec::new(),
     };
-    let perf = has_perf();
+    let mut steady = Steady::start()?;
     // What is compiled at the first requests is not the turn's.
     ask(&node)?;
     for round in 1..=rounds {
@@ -111,12 +109,15 @@ pub(super) fn run(memtrace: &Path, rounds: u32) -> Result<()> {
         cost.beside_a_loop(part, &node)?;
         cost.beside_a_traced_process(memtrace, &node)?;
         cost.probes(memtrace, &node)?;
-        if perf {
-            cost.share(memtrace, &node)?;
+        if let Some(steady) = &mut steady {
+            steady.round(memtrace)?;
         }
     }
     println!("\n{}", machine());
     cost.print();
+    if let Some(steady) = &steady {
+        steady.print();
+    }
     print!("{}", records(memtrace, &node)?);
     Ok(())
 }
@@ -193,29 +194,6 @@ impl Cost {
         watcher.stop()
     }
 
-    /// Sampled: the kernel's own measure takes time itself, and cannot tell whose system calls they were.
-    fn share(&mut self, memtrace: &Path, node: &Running) -> Result<()> {
-        let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
-        let samples = folder.path().join("perf.data");
-        let mut watcher = memtrace_beside(memtrace, node)?;
-        let mut perf = Command::new("perf");
-        perf.args(["record", "--quiet", "-g", "-e", "cpu-clock", "-F", "5000", "-o"])
-            .arg(&samples)
-            .args(["-p", &node.process.id().to_string()]);
-        let mut sampler = Watcher(perf.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?);
-        let asked = ask(node);
-        sampler.stop()?;
-        watcher.stop()?;
-        asked?;
-        let stacks = command::read(
-            Command::new("perf")
-                .args(["script", "-F", "ip,sym", "-i"])
-                .arg(&samples),
-        )?;
-        self.shares.extend(share_of_probes(&stacks));
-        Ok(())
-    }
-
     fn print(&self) {
         println!("\na handler in Node under wrk, requests a second:");
         print!("{}", table(&self.rates));
@@ -235,16 +213,6 @@ impl Cost {
         );
         println!("\nCPU time a request, microseconds:");
         print!("{}", table(&self.cpu));
-        if !self.shares.is_empty() {
-            println!("\nof the server's CPU time, in the probes:");
-            print!(
-                "{}",
-                table(&[Way {
-                    name: "percent",
-                    figures: self.shares.clone()
-                }])
-            );
-        }
         println!("\nin the probes, a request (wrk's own calls are on the same machine, and pass them too):");
         for (name, (ns, runs)) in &self.probes {
             println!("  {name:<24} {:>8.1} ns {:>8.2} runs", median(ns), median(runs));
@@ -252,14 +220,15 @@ impl Cost {
     }
 }
 
-/// The share, in percent, of `perf script`'s stacks that go through a program on a raw tracepoint; `None` where there are
-/// no stacks.
-fn share_of_probes(stacks: &str) -> Option<f64> {
+/// The share, in percent, of `perf script`'s stacks that go through a program on a tracepoint, or are on the way that
+/// system calls take for it; `None` where there are no stacks.
+pub(super) fn share_of_probes(stacks: &str) -> Option<f64> {
     let stacks = stacks.split("\n\n").filter(|stack| !stack.trim().is_empty());
     let (mut all, mut within) = (0_u32, 0_u32);
     for stack in stacks {
         all += 1;
-        within += u32::from(stack.contains("bpf_trace_run"));
+        let ways = ["bpf_trace_run", "syscall_trace_enter", "syscall_exit_work"];
+        within += u32::from(ways.iter().any(|way| stack.contains(way)));
     }
     (all > 0).then(|| f64::from(within) / f64::from(all) * 100.0)
 }
@@ -294,7 +263,7 @@ fn memtrace_beside(memtrace: &Path, node: &Running) -> Result<Watcher> {
 }
 
 /// CPU time of all its threads.
-fn cpu_ns(process: &Child) -> Result<u64> {
+pub(super) fn cpu_ns(process: &Child) -> Result<u64> {
     let tasks = fs::read_dir(format!("/proc/{}/task", process.id()))?;
     let one = |task: fs::DirEntry| -> Option<u64> {
         let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
@@ -303,7 +272,7 @@ fn cpu_ns(process: &Child) -> Result<u64> {
     Ok(tasks.flatten().filter_map(one).sum())
 }
 
-fn micros(before: u64, after: u64, requests: f64) -> f64 {
+pub(super) fn micros(before: u64, after: u64, requests: f64) -> f64 {
     after.saturating_sub(before) as f64 / 1e3 / requests
 }
 
@@ -348,7 +317,8 @@ mod tests {
 
     #[test]
     fn the_probes_share_is_of_all_stacks() {
-        let stacks = "\n 1 f\n 2 bpf_trace_run2\n 3 syscall\n\n 4 main\n\n 5 __bpf_trace_run\n\n 6 main\n\n";
+        let stacks =
+            "\n 1 f\n 2 bpf_trace_run2\n 3 syscall\n\n 4 main\n\n 5 syscall_exit_work\n\n 6 main\n\n";
         assert_eq!(share_of_probes(stacks), Some(50.0));
         assert_eq!(share_of_probes(""), None);
     }

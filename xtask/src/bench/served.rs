@@ -15,7 +15,7 @@ use super::{JSON, Way, memtrace_on, table, ways};
 /// Of one turn.
 const SECONDS: &str = "2s";
 /// Prints its port, as the workload does.
-const NODE: &str = "const s = require('http').createServer((_, r) => r.end('ok')); \
+pub(super) const NODE: &str = "const s = require('http').createServer((_, r) => r.end('ok')); \
     s.listen(0, '127.0.0.1', () => console.log('listening on ' + s.address().port))";
 
 /// The servers that there are.
@@ -90,7 +90,7 @@ pub(super) fn node() -> Result<Running> {
 }
 
 impl Running {
-    fn start(command: &mut Command, path: &str) -> Result<Self> {
+    pub(super) fn start(command: &mut Command, path: &str) -> Result<Self> {
         let mut server = Self {
             process: command
                 .stdout(Stdio::piped())
@@ -127,10 +127,12 @@ pub(super) fn port(server: &mut Child) -> Result<u16> {
 
 /// Asks it for a turn's time.
 pub(super) fn ask(Running { url, .. }: &Running) -> Result<Asked> {
-    let run = Command::new("wrk")
-        .args(["-t1", "-c16", "-d", SECONDS, url])
-        .output()
-        .context("cannot run wrk")?;
+    asked(Command::new("wrk").args(["-t1", "-c16", "-d", SECONDS, url]))
+}
+
+/// Runs a `wrk`.
+pub(super) fn asked(wrk: &mut Command) -> Result<Asked> {
+    let run = wrk.output().context("cannot run wrk")?;
     let said = String::from_utf8_lossy(&run.stdout);
     let figure = |found: fn(&str) -> Option<&str>| {
         said.lines()
