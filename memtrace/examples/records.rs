@@ -42,7 +42,9 @@ fn main() -> Result<()> {
         });
         read.ok().context("the recording is damaged")?;
     }
-    println!("\nrecords and bytes of the ring, a request:");
+    println!(
+        "\nrecords and bytes of the ring, a request (rss is there only where it may have changed, and here each time):"
+    );
     for (name, (count, bytes)) in kinds {
         println!(
             "  {name:<24} {:>8.3} records {:>8.1} bytes",
