@@ -21,6 +21,7 @@ mod paths;
 mod peers;
 pub mod pidns;
 pub mod procfs;
+mod programs;
 mod resident;
 mod rows;
 mod rss;
@@ -31,6 +32,7 @@ mod trial;
 
 pub use btf::{BtfError, Layout, TaskOffsets};
 pub use live::{Live, now, tell_maps};
-pub use load::{Emission, LoadError, Options, Probes, TRACEPOINTS};
+pub use load::{Emission, LoadError, Options, Probes};
+pub use programs::TRACEPOINTS;
 pub use rss::RssLayout;
 pub use trial::Tried;

@@ -16,7 +16,7 @@ use aya::{
 use memtrace_common::{Tgid, Tid};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::load::LoadError;
+use super::{load::LoadError, programs::not_loaded};
 
 const NAME: &str = "page_fault_end";
 
@@ -35,10 +35,7 @@ pub(super) fn load(ebpf: &mut Ebpf) -> Result<(), LoadError> {
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::debug!(%error, "cannot have more descriptors");
     }
-    program(ebpf)?.load().map_err(|source| LoadError::Program {
-        name: NAME,
-        source: Box::new(source),
-    })
+    program(ebpf)?.load().map_err(|source| not_loaded(NAME, source))
 }
 
 impl Timed {

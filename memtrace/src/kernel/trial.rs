@@ -4,7 +4,8 @@
 
 use super::{
     btf::Layout,
-    load::{LoadError, Options, TRACEPOINTS, attach, load, make_maps, typed_first, types_of_this_kernel},
+    load::{LoadError, Options, make_maps},
+    programs::{TRACEPOINTS, attach, load, typed_first, types_of_this_kernel},
     timing,
 };
 
