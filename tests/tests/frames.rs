@@ -104,6 +104,36 @@ fn each_page_that_is_touched_is_a_frame() {
 
 #[test]
 #[ignore = "needs root"]
+fn resident_memory_that_has_not_moved_is_told_all_the_same() {
+    for mode in Mode::ALL {
+        let targets = |round| {
+            let keep = format!("/keep?pages={}", 1 + round);
+            let none = || std::iter::repeat_n("/none".to_owned(), 20);
+            none().chain([keep]).chain(none()).collect()
+        };
+        let traced = Traced::drive(mode, &[], &[plan(10, targets)]);
+        if !is_known_to_the_page() {
+            return;
+        }
+        let mut before = None;
+        for request in &traced.report.requests {
+            let pages = request
+                .path
+                .split_once('=')
+                .map_or(Ok(0), |(_, pages)| pages.parse());
+            assert_moved(&traced, request, pages.expect("a number of pages"));
+            let Rss { start, end, .. } = rss(&traced, request);
+            traced.run.assert(
+                before.is_none_or(|before| before == start),
+                format_args!("{mode:?}, {}: {start}, but it was {before:?}", request.path),
+            );
+            before = Some(end);
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
 fn what_is_kept_is_resident_until_it_is_unmapped() {
     for mode in Mode::ALL {
         let targets = |round| {
