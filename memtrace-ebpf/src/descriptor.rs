@@ -190,20 +190,16 @@ extern "C" fn take_out(tgid: u32, fd: i32) -> u32 {
 /// In one store, so that nobody sees a half.
 #[inline(always)]
 fn set_meaning(slot: &mut FdState, role: u32, tgid: u32) {
+    const AT: usize = core::mem::offset_of!(FdState, role) / size_of::<u64>();
     const {
         assert!(core::mem::offset_of!(FdState, role) % align_of::<u64>() == 0);
         assert!(
             core::mem::offset_of!(FdState, tgid) == core::mem::offset_of!(FdState, role) + size_of::<u32>()
         );
     }
-    const AT: usize = core::mem::offset_of!(FdState, role) / size_of::<u64>();
-    let words = core::ptr::from_mut(slot).cast::<u64>();
+    let meaning = core::ptr::from_mut(slot).cast::<u64>().wrapping_add(AT);
     // SAFETY: two members side by side, aligned by the assertions.
-    unsafe {
-        words
-            .add(AT)
-            .write_volatile(u64::from(tgid) << 32 | u64::from(role))
-    };
+    unsafe { meaning.write_volatile(u64::from(tgid) << 32 | u64::from(role)) };
 }
 
 #[inline(always)]

@@ -168,8 +168,8 @@ fn by_cpu(thread: Current, rss: &mut Rss) {
         } else {
             parts.map(|part| at(part).read(0))
         };
-        for kind in 0..RSS_KINDS {
-            rss.pages[kind] += i64::from(own[kind]);
+        for (pages, own) in rss.pages.iter_mut().zip(own) {
+            *pages += i64::from(own);
         }
     }
 }
@@ -179,22 +179,20 @@ fn by_cpu(thread: Current, rss: &mut Rss) {
 fn counter(thread: Current, kind: u64) -> (i64, u64) {
     let at = MM_RSS.load() + kind * COUNTER_SIZE.load();
     let (count, cpus) = (at + COUNTER_COUNT.load(), at + COUNTER_CPUS.load());
-    match thread.mm() {
-        Some(mm) => (mm.load(count), mm.load(cpus)),
-        None => {
-            let mm = thread.task().mm();
-            (mm.read(count), mm.read(cpus))
-        }
+    if let Some(mm) = thread.mm() {
+        return (mm.load(count), mm.load(cpus));
     }
+    let mm = thread.task().mm();
+    (mm.read(count), mm.read(cpus))
 }
 
 #[inline(always)]
 fn by_thread(task: Task, rss: &mut Rss) {
     let own: [i32; RSS_KINDS] = task.read(TASK_RSS.load());
     let mm = task.mm();
-    for kind in 0..RSS_KINDS {
-        let common: i64 = mm.read(MM_RSS.load() + (kind * size_of::<i64>()) as u64);
-        rss.pages[kind] = common + i64::from(own[kind]);
+    let common: [i64; RSS_KINDS] = mm.read(MM_RSS.load());
+    for (pages, (common, own)) in rss.pages.iter_mut().zip(common.into_iter().zip(own)) {
+        *pages = common + i64::from(own);
     }
     let threads: i32 = task.follow(TASK_SIGNAL.load()).read(SIGNAL_THREADS.load());
     let others = if threads > 1 { threads as u64 - 1 } else { 0 };

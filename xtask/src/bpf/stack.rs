@@ -16,7 +16,7 @@ const MOST: usize = 512;
 /// Each frame is rounded up to it (`check_max_stack_depth` in kernel/bpf/verifier.c).
 const STEP: usize = 32;
 /// Of one instruction, in bytes.
-const INSTRUCTION: u64 = 8;
+const INSTRUCTION: usize = 8;
 /// Deeper than the kernel lets programs call (`MAX_CALL_FRAMES`).
 const DEPTH_MAX: usize = 8;
 
@@ -59,10 +59,10 @@ fn needs(bytes: &[u8]) -> Result<BTreeMap<String, usize>> {
             .data_range(symbol.address(), symbol.size())?
             .context("a function past the end of its section")?;
         let function = functions.entry((section, symbol.address())).or_default();
-        function.name = symbol.name()?.to_owned();
-        for (i, instruction) in code.chunks_exact(INSTRUCTION as usize).enumerate() {
+        symbol.name()?.clone_into(&mut function.name);
+        for (i, instruction) in code.chunks_exact(INSTRUCTION).enumerate() {
             function.frame = function.frame.max(below_frame(instruction));
-            let at = symbol.address() + i as u64 * INSTRUCTION;
+            let at = symbol.address() + (i * INSTRUCTION) as u64;
             if let Some(distance) = call(instruction) {
                 function.calls.push(callee(&elf, section, at, distance)?);
             }
@@ -115,7 +115,8 @@ fn callee(elf: &Elf<'_>, section: usize, at: u64, distance: i32) -> Result<At> {
         .section_by_index(SectionIndex(section))?
         .relocations()
         .find(|&(place, _)| place == at);
-    let after = |from: u64| from.wrapping_add_signed((i64::from(distance) + 1) * INSTRUCTION.cast_signed());
+    // In bytes, from the instruction after the call.
+    let after = |from: u64| from.wrapping_add_signed((i64::from(distance) + 1) * 8);
     let Some((_, relocation)) = relocation else {
         return Ok((section, after(at)));
     };
