@@ -107,7 +107,7 @@ impl Told {
 
 #[inline(always)]
 fn told(tgid: u32) -> Option<&'static mut Told> {
-    // SAFETY: a live map element, of integers; two threads that tell at once tell the same.
+    // SAFETY: a live map element, of integers. Where two threads tell at once it has some of each, all of this moment.
     RSS_TOLD
         .get_ptr_mut(map::row(tgid))
         .map(|told| unsafe { &mut *told })

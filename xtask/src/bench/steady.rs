@@ -5,7 +5,9 @@
 //! machine as much as of the probes. Must not know what the probes do.
 
 use std::{
+    ffi::OsStr,
     fs,
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -69,7 +71,7 @@ impl Steady {
         Ok(Some(steady))
     }
 
-    pub(super) fn round(&mut self, memtrace: &std::path::Path) -> Result<()> {
+    pub(super) fn round(&mut self, memtrace: &Path) -> Result<()> {
         for _ in 0..TURNS {
             let untraced = self.cpu_of_a_turn()?;
             let other = Idle::begin()?;
@@ -115,7 +117,7 @@ impl Steady {
         }
     }
 
-    fn traced(&self, memtrace: &std::path::Path, pid: u32) -> Result<f64> {
+    fn traced(&self, memtrace: &Path, pid: u32) -> Result<f64> {
         let mut watcher = self.memtrace_on(memtrace, pid)?;
         let figure = self.cpu_of_a_turn();
         watcher.stop()?;
@@ -129,7 +131,7 @@ impl Steady {
     }
 
     /// Sampled on the server's CPU, which hardly anybody else is on.
-    fn share(&mut self, memtrace: &std::path::Path) -> Result<()> {
+    fn share(&mut self, memtrace: &Path) -> Result<()> {
         let samples = self.script.path().join("perf.data");
         let pid = self.node.process.id().to_string();
         let mut watcher = self.memtrace_on(memtrace, self.node.process.id())?;
@@ -169,14 +171,14 @@ impl Steady {
         )
     }
 
-    fn memtrace_on(&self, memtrace: &std::path::Path, pid: u32) -> Result<Watcher> {
+    fn memtrace_on(&self, memtrace: &Path, pid: u32) -> Result<Watcher> {
         let mut command = on(&self.others, memtrace);
         watch(command.args(["--pid", &pid.to_string(), "--format", "table"]))
     }
 }
 
 /// A program, kept to these CPUs.
-fn on(cpus: &str, program: impl AsRef<std::ffi::OsStr>) -> Command {
+fn on(cpus: &str, program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("taskset");
     command.args(["-c", cpus]).arg(program);
     command
