@@ -60,6 +60,7 @@ impl Tokens {
             created: now,
             claim: None,
             fallback: Fallback::Nobody,
+            left_to: None,
             via: None,
             otherwise,
             is_ambiguous: false,
@@ -173,6 +174,11 @@ impl Tokens {
         self.change(id, |token| token.is_doubtful = true);
     }
 
+    /// A token is this request's, if nothing else is known of it by the time that no worker is on it.
+    pub(super) fn leave_to(&mut self, id: TokenId, request: RequestId) {
+        self.change(id, |token| token.left_to = Some(request));
+    }
+
     /// Whether a worker is on a token, and no fault waits for it.
     pub(super) fn is_untouched(&self, id: TokenId) -> bool {
         let token = self.by_id.get(&id);
@@ -265,9 +271,7 @@ impl Tokens {
 
     /// Whether nothing is known of whom it is for: nobody claims it, and it falls back on nothing.
     pub(super) fn is_blank(&self, id: TokenId) -> bool {
-        self.by_id.get(&id).is_none_or(|token| {
-            token.resolved.or(token.claim).is_none() && token.fallback == Fallback::Nobody
-        })
+        self.by_id.get(&id).is_none_or(Token::is_blank)
     }
 
     /// A fault waits for this token.
@@ -406,7 +410,10 @@ impl Tokens {
             }
             (Some(whose), _) => whose,
             (None, Fallback::Request(id)) => Whose::Request(id),
-            (None, Fallback::Nobody | Fallback::Token(_)) => Whose::Nobody(token.otherwise),
+            (None, Fallback::Nobody | Fallback::Token(_)) => token
+                .left_to
+                .filter(|&id| token.is_blank() && !is_void(id))
+                .map_or(Whose::Nobody(token.otherwise), Whose::Request),
         }
     }
 

@@ -26,6 +26,8 @@ pub(super) struct Token {
     /// Who claims it.
     pub(super) claim: Option<Whose>,
     pub(super) fallback: Fallback,
+    /// The request that it is for if nothing else is known: by a way that is not believed, but nothing speaks against that.
+    pub(super) left_to: Option<RequestId>,
     /// How it was handed on.
     pub(super) via: Option<Link>,
     /// The reason if it is nobody's.
@@ -56,9 +58,16 @@ impl Token {
         }
     }
 
-    /// The request that a worker on it is on. One that was given it is on it no longer than until the answer.
+    /// Whether nothing is known of whom it is for: nobody claims it, and it falls back on nothing.
+    pub(super) fn is_blank(&self) -> bool {
+        self.resolved.or(self.claim).is_none() && self.fallback == Fallback::Nobody
+    }
+
+    /// The request that a worker on it is on. One that was given it is on it no longer than until the answer. Of one that may
+    /// be on something else it is known when it turns.
     pub(super) fn held(&self) -> Option<RequestId> {
-        self.prospect().filter(|_| self.workers > self.given)
+        let known = self.prospect().filter(|_| self.workers > self.given);
+        known.or_else(|| self.left_to.filter(|_| self.is_blank() && self.workers > 0))
     }
 }
 
