@@ -23,6 +23,7 @@ mod markers;
 mod replay;
 mod served;
 mod steady;
+mod switch;
 
 use served::Served;
 

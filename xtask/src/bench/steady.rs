@@ -1,14 +1,16 @@
 //! What tracing costs a server that has a CPU to itself and the same load all the time: its own CPU time a request.
 //!
-//! Owns the load and the CPUs. At the most that a server can do, which `cost` has too, memtrace and the clients take
-//! their part of the same CPUs, and a server that waits for them does less at each turn of its loop: that tells of the
+//! Owns the load, the CPUs and the turns. At the most that a server can do, which `cost` has too, memtrace and the clients
+//! take their part of the same CPUs, and a server that waits for them does less at each turn of its loop: that tells of the
 //! machine as much as of the probes. Must not know what the probes do.
 
 use std::{
     ffi::OsStr,
     fs,
     path::Path,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
+    thread,
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result};
@@ -18,7 +20,8 @@ use super::{
     Watcher, Way,
     cost::{Idle, cpu_ns, micros, share_of_probes},
     has_perf, median,
-    served::{Asked, NODE, Running, asked},
+    served::{NODE, Running},
+    switch::{Others, Switch},
     table, watch, ways,
 };
 use crate::command;
@@ -28,9 +31,17 @@ const CPU: &str = "0";
 /// Connections, each of which asks so many milliseconds after its last answer: about 8,000 requests a second.
 const CONNECTIONS: &str = "-c48";
 const EVERY: &str = "function delay() return 5 end\n";
-const SECONDS: &str = "1s";
-/// Of each way in a round, one after the other: what the machine does meanwhile meets all of them.
-const TURNS: u32 = 5;
+/// What is compiled at the first requests is not the turn's.
+const WARM_UP: Duration = Duration::from_secs(2);
+/// Of one turn, and before it counts: requests that are under way when tracing is switched.
+const TURN: Duration = Duration::from_millis(80);
+const SETTLES: Duration = Duration::from_millis(20);
+/// Of a round: turns with tracing, and as many without.
+const PAIRS: u32 = 100;
+/// That samples are taken for.
+const SAMPLED: Duration = Duration::from_secs(5);
+
+const WAYS: [&str; 2] = ["beside a process traced by memtrace", "traced by memtrace"];
 
 /// The figures of all turns.
 pub(super) struct Steady {
@@ -38,17 +49,26 @@ pub(super) struct Steady {
     others: String,
     script: TempDir,
     /// Microseconds of the server's CPU a request.
-    cpu: [Way; 3],
-    /// Of untraced, which went before: beside a traced process, and traced.
-    ratios: [Vec<f64>; 2],
-    /// Of its CPU time, in percent.
-    shares: Vec<f64>,
+    cpu: [Way; 2],
+    /// Of samples of its CPU time, percent.
+    shares: [Way; 2],
+}
+
+/// Clients, stopped on drop.
+struct Load(Child);
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        // One that has ended already is as good.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 impl Steady {
     /// `None` where there is one CPU only.
     pub(super) fn start() -> Result<Option<Self>> {
-        let cpus = std::thread::available_parallelism()?.get();
+        let cpus = thread::available_parallelism()?.get();
         if cpus < 2 {
             return Ok(None);
         }
@@ -57,37 +77,24 @@ impl Steady {
             node: Running::start(pinned.args(["-e", NODE]), "/")?,
             others: format!("1-{}", cpus - 1),
             script: tempfile::tempdir().context("cannot make a temporary folder")?,
-            cpu: ways([
-                "untraced",
-                "beside a process traced by memtrace",
-                "traced by memtrace",
-            ]),
-            ratios: [Vec::new(), Vec::new()],
-            shares: Vec::new(),
+            cpu: ways(WAYS),
+            shares: ways(WAYS),
         };
         fs::write(steady.script.path().join("delay.lua"), EVERY).context("cannot write wrk's script")?;
-        // What is compiled at the first requests is not the turn's.
-        steady.ask()?;
         Ok(Some(steady))
     }
 
     pub(super) fn round(&mut self, memtrace: &Path) -> Result<()> {
-        for _ in 0..TURNS {
-            let untraced = self.cpu_of_a_turn()?;
-            let other = Idle::begin()?;
-            let beside = self.traced(memtrace, other.0.id())?;
-            let traced = self.traced(memtrace, self.node.process.id())?;
-            // Before and after, for the machine changes its mind in between.
-            let untraced = f64::midpoint(untraced, self.cpu_of_a_turn()?);
-            for (way, figure) in self.cpu.iter_mut().zip([untraced, beside, traced]) {
-                way.add(figure);
-            }
-            for (ratios, figure) in self.ratios.iter_mut().zip([beside, traced]) {
-                ratios.push(figure / untraced);
-            }
-        }
+        let _load = self.load()?;
+        thread::sleep(WARM_UP);
+        self.switch(memtrace)?;
         if has_perf() {
-            self.share(memtrace)?;
+            let other = Idle::begin()?;
+            for (which, pid) in [other.0.id(), self.node.process.id()].into_iter().enumerate() {
+                if let Some(share) = self.share(memtrace, pid)? {
+                    self.shares[which].add(share);
+                }
+            }
         }
         Ok(())
     }
@@ -97,78 +104,71 @@ impl Steady {
             "\nthe same handler on a CPU of its own, at 8,000 requests a second, microseconds of its CPU time a request:"
         );
         print!("{}", table(&self.cpu));
-        for (ratios, way) in self.ratios.iter().zip(&self.cpu[1..]) {
-            let mut sorted = ratios.clone();
-            sorted.sort_by(f64::total_cmp);
-            let quartile = |part: usize| sorted.get(sorted.len() * part / 4).copied().unwrap_or(f64::NAN);
-            println!(
-                "  {:<36} turn by turn x{:.3} (half of them {:.3} to {:.3})",
-                way.name,
-                median(ratios),
-                quartile(1),
-                quartile(3)
-            );
-        }
-        if !self.shares.is_empty() {
-            let name = "percent of it, with the kernel's own";
-            let figures = self.shares.clone();
-            println!("\nof that CPU time, in the probes and on the way to them:");
-            print!("{}", table(&[Way { name, figures }]));
+        let [beside, traced] = &self.cpu;
+        let ratios: Vec<f64> = std::iter::zip(&beside.figures, &traced.figures)
+            .map(|(beside, traced)| traced / beside)
+            .collect();
+        let (low, high) = interval(&ratios);
+        println!(
+            "  of {} pairs of turns the median x{:.3} (with 95 % between {low:.3} and {high:.3})",
+            ratios.len(),
+            median(&ratios),
+        );
+        if self.shares.iter().all(|share| !share.figures.is_empty()) {
+            println!("\nof that CPU time, in the probes and on the way to them, percent:");
+            print!("{}", table(&self.shares));
         }
     }
 
-    fn traced(&self, memtrace: &Path, pid: u32) -> Result<f64> {
-        let mut watcher = self.memtrace_on(memtrace, pid)?;
-        let figure = self.cpu_of_a_turn();
-        watcher.stop()?;
-        figure
-    }
-
-    fn cpu_of_a_turn(&self) -> Result<f64> {
-        let before = cpu_ns(&self.node.process)?;
-        let Asked { requests, .. } = self.ask()?;
-        Ok(micros(before, cpu_ns(&self.node.process)?, requests))
+    /// Pairs of turns: in one the process is traced, in the other it might as well be somebody else.
+    fn switch(&mut self, memtrace: &Path) -> Result<()> {
+        let others = Others::find();
+        let mut watcher = self.memtrace_on(memtrace, self.node.process.id())?;
+        let mut switch = Switch::of(&self.node.process, &others)?;
+        for pair in 0..PAIRS {
+            // The machine's drift meets either as often first.
+            let turns = if pair % 2 == 0 {
+                [false, true]
+            } else {
+                [true, false]
+            };
+            for is_traced in turns {
+                switch.set(is_traced)?;
+                thread::sleep(SETTLES);
+                let before = Did::read(&self.node.process)?;
+                thread::sleep(TURN);
+                let after = Did::read(&self.node.process)?;
+                self.cpu[usize::from(is_traced)].add(after.micros_since(before));
+            }
+        }
+        watcher.stop()
     }
 
     /// Sampled on the server's CPU, which hardly anybody else is on.
-    fn share(&mut self, memtrace: &Path) -> Result<()> {
+    fn share(&self, memtrace: &Path, traced: u32) -> Result<Option<f64>> {
         let samples = self.script.path().join("perf.data");
-        let pid = self.node.process.id().to_string();
-        let mut watcher = self.memtrace_on(memtrace, self.node.process.id())?;
+        let server = self.node.process.id().to_string();
+        let mut watcher = self.memtrace_on(memtrace, traced)?;
         let mut perf = on(&self.others, "perf");
-        perf.args([
-            "record",
-            "--quiet",
-            "-g",
-            "-e",
-            "cpu-clock",
-            "-F",
-            "5000",
-            "-p",
-            &pid,
-            "-o",
-        ])
-        .arg(&samples);
+        perf.args(["record", "--quiet", "-g", "-e", "cpu-clock", "-F", "5000"])
+            .args(["-p", &server, "-o"])
+            .arg(&samples);
         let mut sampler = Watcher(perf.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?);
-        for _ in 0..TURNS {
-            self.ask()?;
-        }
+        thread::sleep(SAMPLED);
         sampler.stop()?;
         watcher.stop()?;
         let mut script = Command::new("perf");
         let stacks = command::read(script.args(["script", "-F", "ip,sym", "-i"]).arg(&samples))?;
-        self.shares.extend(share_of_probes(&stacks));
-        Ok(())
+        Ok(share_of_probes(&stacks))
     }
 
-    fn ask(&self) -> Result<Asked> {
-        let script = self.script.path().join("delay.lua");
-        asked(
-            on(&self.others, "wrk")
-                .args(["-t1", CONNECTIONS, "-d", SECONDS, "-s"])
-                .arg(script)
-                .arg(&self.node.url),
-        )
+    fn load(&self) -> Result<Load> {
+        let mut wrk = on(&self.others, "wrk");
+        wrk.args(["-t1", CONNECTIONS, "-d", "1h", "-s"])
+            .arg(self.script.path().join("delay.lua"))
+            .arg(&self.node.url);
+        let child = wrk.stdout(Stdio::null()).spawn().context("cannot run wrk")?;
+        Ok(Load(child))
     }
 
     fn memtrace_on(&self, memtrace: &Path, pid: u32) -> Result<Watcher> {
@@ -177,9 +177,55 @@ impl Steady {
     }
 }
 
+/// What a server has done so far.
+#[derive(Clone, Copy)]
+struct Did {
+    cpu_ns: u64,
+    /// One for each request, as Node does it.
+    reads: u64,
+}
+
+impl Did {
+    fn read(process: &Child) -> Result<Self> {
+        let io = format!("/proc/{}/io", process.id());
+        let text = fs::read_to_string(&io).with_context(|| format!("cannot read {io}"))?;
+        let reads = text.lines().find_map(|line| line.strip_prefix("syscr: "));
+        Ok(Self {
+            cpu_ns: cpu_ns(process)?,
+            reads: reads.with_context(|| format!("{io} counts no reads"))?.parse()?,
+        })
+    }
+
+    fn micros_since(self, before: Self) -> f64 {
+        let reads = self.reads.saturating_sub(before.reads);
+        micros(before.cpu_ns, self.cpu_ns, reads as f64)
+    }
+}
+
+/// Where the median is of what these are a sample of, 19 times in 20: between these two of them, whatever they are like.
+fn interval(figures: &[f64]) -> (f64, f64) {
+    let mut sorted = figures.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let (half, spread) = (sorted.len() / 2, sorted.len().isqrt());
+    let at = |place: usize| sorted.get(place).copied().unwrap_or(f64::NAN);
+    (at(half.saturating_sub(spread)), at(half + spread))
+}
+
 /// A program, kept to these CPUs.
 fn on(cpus: &str, program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("taskset");
     command.args(["-c", cpus]).arg(program);
     command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_interval_is_around_the_median() {
+        let figures: Vec<f64> = (0..100).rev().map(f64::from).collect();
+        assert_eq!(interval(&figures), (40.0, 60.0));
+        assert!(interval(&[]).0.is_nan());
+    }
 }
