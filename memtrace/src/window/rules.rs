@@ -398,6 +398,8 @@ impl Contexts {
     }
 
     fn turn_by(&mut self, id: WorkerId, token: TokenId, way: Way) {
+        // It does not wait in the middle of what it does.
+        self.takes_offer_back(id);
         let worker = self.workers.entry(id).or_default();
         let (before, before_way) = (worker.context.replace(token), worker.way);
         worker.way = way;

@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, VecDeque};
 use memtrace_common::Nanos;
 use rustc_hash::FxHashMap;
 
-use self::token::{Fallback, Request, Token};
+use self::token::{Fallback, Left, Request, Token};
 use super::{Reason, RequestId, Whose, trust::Link};
 
 mod token;
@@ -174,9 +174,15 @@ impl Tokens {
         self.change(id, |token| token.is_doubtful = true);
     }
 
-    /// A token is this request's, if nothing else is known of it by the time that no worker is on it.
+    /// A token is this request's, if nothing else is known of it by the time that no worker is on it, and no more has been
+    /// done.
     pub(super) fn leave_to(&mut self, id: TokenId, request: RequestId) {
-        self.change(id, |token| token.left_to = Some(request));
+        self.change(id, |token| {
+            token.left_to = Some(Left {
+                request,
+                waiting: token.waiting,
+            });
+        });
     }
 
     /// Whether a worker is on a token, and no fault waits for it.
@@ -412,8 +418,10 @@ impl Tokens {
             (None, Fallback::Request(id)) => Whose::Request(id),
             (None, Fallback::Nobody | Fallback::Token(_)) => token
                 .left_to
-                .filter(|&id| token.is_blank() && !is_void(id))
-                .map_or(Whose::Nobody(token.otherwise), Whose::Request),
+                .filter(|left| token.is_blank() && token.waiting == left.waiting && !is_void(left.request))
+                .map_or(Whose::Nobody(token.otherwise), |left| {
+                    Whose::Request(left.request)
+                }),
         }
     }
 

@@ -90,6 +90,30 @@ fn what_somebody_waits_for_is_not_the_wakers() {
 }
 
 #[test]
+fn a_waker_that_turns_to_something_else_does_not_wait() {
+    let (w, fault) = does_what_nobody_waits_for(8, |w| w.waits(1));
+    w.assert(fault, Owner::Nobody(Reason::BackgroundThread));
+}
+
+#[test]
+fn what_a_thread_does_after_the_answer_is_not_the_wakers_and_nobody_knows_since_when() {
+    let mut w = World::new();
+    breaks_promises(&mut w, 4);
+    waits_for_jobs(&mut w, 8);
+    w.reads(1, A);
+    w.wakes(1, 2, 8);
+    let faults = [w.fault(2), {
+        w.answers(1, A);
+        w.fault(2)
+    }];
+    w.wakes(4, 2, 8);
+    w.end();
+    for fault in faults {
+        w.assert(fault, Owner::Nobody(Reason::BackgroundThread));
+    }
+}
+
+#[test]
 fn what_a_thread_does_after_the_answer_may_still_be_claimed() {
     let mut w = World::new();
     breaks_promises(&mut w, 4);

@@ -27,7 +27,7 @@ pub(super) struct Token {
     pub(super) claim: Option<Whose>,
     pub(super) fallback: Fallback,
     /// The request that it is for if nothing else is known: by a way that is not believed, but nothing speaks against that.
-    pub(super) left_to: Option<RequestId>,
+    pub(super) left_to: Option<Left>,
     /// How it was handed on.
     pub(super) via: Option<Link>,
     /// The reason if it is nobody's.
@@ -67,8 +67,17 @@ impl Token {
     /// be on something else it is known when it turns.
     pub(super) fn held(&self) -> Option<RequestId> {
         let known = self.prospect().filter(|_| self.workers > self.given);
-        known.or_else(|| self.left_to.filter(|_| self.is_blank() && self.workers > 0))
+        let left = self.left_to.filter(|_| self.is_blank() && self.workers > 0);
+        known.or(left.map(|left| left.request))
     }
+}
+
+/// To whom a token is left.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Left {
+    pub(super) request: RequestId,
+    /// As many faults waited for the token then: any more are of something else.
+    pub(super) waiting: u64,
 }
 
 /// A request, as far as tokens are concerned.
