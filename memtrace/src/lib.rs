@@ -4,6 +4,7 @@
 //! threads and descriptors; `http` frames bytes into requests; `window` says for which request a thread works;
 //! `ledger` adds up; `report` renders. Everything after the ring is pure: no clock, no thread, no descriptor.
 
+pub mod check;
 pub mod cli;
 pub mod demo;
 pub mod diff;

@@ -59,6 +59,8 @@ pub(super) enum Verb {
     Export(ExportArgs),
     /// Two recordings side by side, route by route: what moved, and in which causes, regions and files.
     Diff(DiffArgs),
+    /// A recording held to a baseline, route by route: has anything come to take more than it did?
+    Check(CheckArgs),
     /// What this kernel and this user can do, line by line, with a remedy for each `no`.
     Doctor(DoctorArgs),
     /// Holds a command until it is told to run it.
@@ -276,6 +278,32 @@ pub(super) struct DiffArgs {
     #[arg(long, value_name = "PATTERN")]
     pub route: Vec<Pattern>,
     /// Compare only these, e.g. `'POST /saju'`, `'* /users/{id}'`; repeatable. The books still cover the process.
+    #[arg(long, value_name = "METHOD PATTERN")]
+    pub only: Vec<Only>,
+    /// How much is said beside it.
+    #[command(flatten)]
+    pub voice: Voice,
+}
+
+/// `memtrace check F.mtr --baseline FILE`
+#[derive(Args, Debug)]
+pub(super) struct CheckArgs {
+    /// The recording.
+    #[arg(value_name = "RECORDING")]
+    pub recording: PathBuf,
+    /// What requests took when that was found to be right; `--update` writes it.
+    #[arg(long, value_name = "FILE")]
+    pub baseline: PathBuf,
+    /// Write the baseline anew with what this run has, once it has been compared. Comments and limits stay.
+    #[arg(long)]
+    pub update: bool,
+    /// So many of each route's first requests are its warm-up; else it is found from the figures.
+    #[arg(long, value_name = "N")]
+    pub warmup: Option<usize>,
+    /// Group paths by this pattern, e.g. `/users/{id}`; repeatable. Else as they were when it was recorded.
+    #[arg(long, value_name = "PATTERN")]
+    pub route: Vec<Pattern>,
+    /// Judge only these, e.g. `'POST /saju'`, `'* /users/{id}'`; repeatable. The books still cover the process.
     #[arg(long, value_name = "METHOD PATTERN")]
     pub only: Vec<Only>,
     /// How much is said beside it.

@@ -3,6 +3,7 @@
 //! Owns the edges of the program: arguments, terminal, files, signals, exit statuses. Must not know BPF or HTTP.
 
 mod args;
+mod check;
 mod demo;
 mod diff;
 mod doctor;
@@ -45,6 +46,7 @@ pub fn main() -> ExitCode {
         Some(Verb::Report(args)) => args.voice,
         Some(Verb::Export(args)) => args.voice,
         Some(Verb::Diff(args)) => args.voice,
+        Some(Verb::Check(args)) => args.voice,
         Some(Verb::Doctor(_)) => Voice::default(),
         None => cli.live.voice,
     };
@@ -63,6 +65,7 @@ pub fn main() -> ExitCode {
             Some(Verb::Report(args)) => replay::report(args),
             Some(Verb::Export(args)) => export::export(args),
             Some(Verb::Diff(args)) => diff::diff(args),
+            Some(Verb::Check(args)) => check::check(args),
             Some(Verb::Hold(_) | Verb::DemoApp(_)) | None => run::live(&cli.live).await,
         }
     });

@@ -11,7 +11,7 @@ mod books;
 pub(crate) mod columns;
 pub(crate) mod figure;
 pub(crate) mod json;
-mod printable;
+pub(crate) mod printable;
 #[cfg(test)]
 pub(crate) mod sample;
 

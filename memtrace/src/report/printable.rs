@@ -29,7 +29,7 @@ fn is_mark(c: char) -> bool {
 }
 
 /// `text` with every character that [`is_unsafe`] written out, as Rust does: `\n`, `\u{1b}`.
-pub(super) fn escaped(text: &str) -> Cow<'_, str> {
+pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
     if is_plain(text) || !text.contains(is_unsafe) {
         return Cow::Borrowed(text);
     }

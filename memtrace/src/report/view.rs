@@ -130,10 +130,12 @@ impl fmt::Display for Only {
 impl Only {
     /// Methods are compared as they are, as RFC 9110 section 9.1 has it: `get` is not `GET`.
     fn selects(&self, request: &Request) -> bool {
-        self.method
-            .as_ref()
-            .is_none_or(|method| *method == request.method)
-            && self.pattern.matches(without_query(&request.path))
+        self.fits(&request.method, &request.path)
+    }
+
+    /// Whether it is for such requests, of a path or of a route's pattern.
+    pub fn fits(&self, method: &str, path: &str) -> bool {
+        self.method.as_ref().is_none_or(|own| own == method) && self.pattern.matches(without_query(path))
     }
 }
 
