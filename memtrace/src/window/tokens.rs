@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, VecDeque};
 use memtrace_common::Nanos;
 use rustc_hash::FxHashMap;
 
-use self::token::{Fallback, Left, Request, Token};
+use self::token::{Fallback, Request, Token};
 use super::{Reason, RequestId, Whose, trust::Link};
 
 mod token;
@@ -60,7 +60,6 @@ impl Tokens {
             created: now,
             claim: None,
             fallback: Fallback::Nobody,
-            left_to: None,
             via: None,
             otherwise,
             is_ambiguous: false,
@@ -174,17 +173,6 @@ impl Tokens {
         self.change(id, |token| token.is_doubtful = true);
     }
 
-    /// A token is this request's, if nothing else is known of it by the time that no worker is on it, and no more has been
-    /// done.
-    pub(super) fn leave_to(&mut self, id: TokenId, request: RequestId) {
-        self.change(id, |token| {
-            token.left_to = Some(Left {
-                request,
-                waiting: token.waiting,
-            });
-        });
-    }
-
     /// Whether a worker is on a token, and no fault waits for it.
     pub(super) fn is_untouched(&self, id: TokenId) -> bool {
         let token = self.by_id.get(&id);
@@ -277,7 +265,9 @@ impl Tokens {
 
     /// Whether nothing is known of whom it is for: nobody claims it, and it falls back on nothing.
     pub(super) fn is_blank(&self, id: TokenId) -> bool {
-        self.by_id.get(&id).is_none_or(Token::is_blank)
+        self.by_id.get(&id).is_none_or(|token| {
+            token.resolved.or(token.claim).is_none() && token.fallback == Fallback::Nobody
+        })
     }
 
     /// A fault waits for this token.
@@ -416,12 +406,7 @@ impl Tokens {
             }
             (Some(whose), _) => whose,
             (None, Fallback::Request(id)) => Whose::Request(id),
-            (None, Fallback::Nobody | Fallback::Token(_)) => token
-                .left_to
-                .filter(|left| token.is_blank() && token.waiting == left.waiting && !is_void(left.request))
-                .map_or(Whose::Nobody(token.otherwise), |left| {
-                    Whose::Request(left.request)
-                }),
+            (None, Fallback::Nobody | Fallback::Token(_)) => Whose::Nobody(token.otherwise),
         }
     }
 

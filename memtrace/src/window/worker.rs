@@ -58,15 +58,6 @@ impl Way {
     }
 }
 
-/// A worker woke another in the middle of a request, at a word where that says little: the other may do this work, or not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Offer {
-    /// What the other does.
-    pub(super) token: TokenId,
-    pub(super) request: RequestId,
-    pub(super) word: Word,
-}
-
 /// A worker.
 #[derive(Debug, Default)]
 pub(super) struct Worker {
@@ -82,8 +73,6 @@ pub(super) struct Worker {
     pub(super) due: VecDeque<RequestId>,
     /// Of its context: so many more, as far as it has not begun with them before.
     pub(super) may_be_due: usize,
-    /// The last work that it may have handed on, though nobody believes that.
-    pub(super) offer: Option<Offer>,
     /// What it does that no answer comes of.
     pub(super) stray: Stray,
     /// It was there when tracing began.

@@ -10,7 +10,7 @@ use super::{
         Channel, Reason, TokenId, Whose, Word, WorkerId,
         handoff::Writers,
         trust::{Belief, Link},
-        worker::{Offer, Way},
+        worker::Way,
     },
     Contexts,
 };
@@ -42,17 +42,10 @@ impl Contexts {
         };
         let (context, is_woken) = (by.context, by.way == Way::Woken);
         let woken_at = by.last_woken_at();
-        if is_busy {
-            self.is_told(waiter);
-        }
         if self.may_inherit(waiter, word) {
             if context.is_some() || self.is_proven(waiter) || self.words.is_for_work(word) {
                 let is_one_of_them = self.words.has_waited(word, waker);
-                let from = context.filter(|_| !is_one_of_them);
-                let token = self.inherits(waiter, word, from, now);
-                if let Some(from) = from {
-                    self.offers(waker, word, from, token);
-                }
+                self.inherits(waiter, word, context.filter(|_| !is_one_of_them), now);
             }
         } else if let Some(done) = context.filter(|_| is_woken) {
             self.completes(waker, done, waiter, now);
@@ -80,55 +73,13 @@ impl Contexts {
     /// Rule 6: a worker that is idle, or on what it was woken for before, goes on with the waker's work, no longer than
     /// until the answer: a busy pool takes one job after another, and nobody is woken. One that is woken by another of
     /// those who wait there may have been given anybody's.
-    fn inherits(&mut self, id: WorkerId, word: Word, from: Option<TokenId>, now: Nanos) -> TokenId {
+    fn inherits(&mut self, id: WorkerId, word: Word, from: Option<TokenId>, now: Nanos) {
         let otherwise = Reason::BackgroundThread;
         let token = match from {
             Some(from) => self.hand_on(from, Link::Word(word), otherwise, now),
             None => self.tokens.fresh(now, None, otherwise),
         };
         self.turn_by(id, token, Way::Woken);
-        token
-    }
-
-    /// Rule 6: a worker wakes another, and whether that is for what it works on nobody believes. It may be, and be done
-    /// before the worker waits for it: then nobody is woken.
-    fn offers(&mut self, id: WorkerId, word: Word, from: TokenId, token: TokenId) {
-        self.takes_offer_back(id);
-        let request = self.tokens.prospect(from).filter(|&id| self.tokens.is_open(id));
-        if let Some(request) = request
-            && self.tokens.is_blank(token)
-            && let Some(worker) = self.workers.get_mut(&id)
-        {
-            self.tokens.own(token);
-            worker.offer = Some(Offer { token, request, word });
-        }
-    }
-
-    /// A worker is woken in the middle of a request: somebody has done what it waited for, and has said so.
-    fn is_told(&mut self, id: WorkerId) {
-        if let Some(Offer { word, .. }) = self.takes_offer_back(id) {
-            self.words.wait_ends(word, true);
-        }
-    }
-
-    /// A worker answers. If it has not been woken since it woke another, and those who do that there wait for what comes of
-    /// it, that was done by then.
-    pub(super) fn answers_untold(&mut self, id: WorkerId, whose: Whose) {
-        let Some(offer) = self.workers.get(&id).and_then(|worker| worker.offer) else {
-            return;
-        };
-        self.words.wait_ends(offer.word, false);
-        if whose == Whose::Request(offer.request) && self.words.is_waited_for(offer.word) {
-            self.tokens.leave_to(offer.token, offer.request);
-        }
-        self.takes_offer_back(id);
-    }
-
-    /// What another does is told by that one alone, from here on.
-    pub(super) fn takes_offer_back(&mut self, id: WorkerId) -> Option<Offer> {
-        let offer = self.workers.get_mut(&id)?.offer.take()?;
-        self.tokens.disown(offer.token);
-        Some(offer)
     }
 
     /// Rule 6: a worker that was woken for something wakes one that has work of its own: that had waited for it.

@@ -26,8 +26,6 @@ pub(super) struct Token {
     /// Who claims it.
     pub(super) claim: Option<Whose>,
     pub(super) fallback: Fallback,
-    /// The request that it is for if nothing else is known: by a way that is not believed, but nothing speaks against that.
-    pub(super) left_to: Option<Left>,
     /// How it was handed on.
     pub(super) via: Option<Link>,
     /// The reason if it is nobody's.
@@ -58,26 +56,10 @@ impl Token {
         }
     }
 
-    /// Whether nothing is known of whom it is for: nobody claims it, and it falls back on nothing.
-    pub(super) fn is_blank(&self) -> bool {
-        self.resolved.or(self.claim).is_none() && self.fallback == Fallback::Nobody
-    }
-
-    /// The request that a worker on it is on. One that was given it is on it no longer than until the answer. Of one that may
-    /// be on something else it is known when it turns.
+    /// The request that a worker on it is on. One that was given it is on it no longer than until the answer.
     pub(super) fn held(&self) -> Option<RequestId> {
-        let known = self.prospect().filter(|_| self.workers > self.given);
-        let left = self.left_to.filter(|_| self.is_blank() && self.workers > 0);
-        known.or(left.map(|left| left.request))
+        self.prospect().filter(|_| self.workers > self.given)
     }
-}
-
-/// To whom a token is left.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Left {
-    pub(super) request: RequestId,
-    /// As many faults waited for the token then: any more are of something else.
-    pub(super) waiting: u64,
 }
 
 /// A request, as far as tokens are concerned.
