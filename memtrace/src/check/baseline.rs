@@ -15,6 +15,8 @@ use super::{
 
 /// The version that is written, and read.
 const VERSION: i64 = 1;
+/// Where routes are written: tables are numbered from the top of the file.
+const AFTER_ALL_ELSE: isize = 1 << 20;
 /// What a new one begins with.
 const HEAD: &str = "\
 # What requests take, route by route: half of them no more than p50 says, and so on. Written by
@@ -199,11 +201,9 @@ impl Baseline {
             write_route(subtable(routes, &name.to_string()), route);
         }
         routes.sort_values();
-        let mut place = 0;
-        for (_, item) in routes.iter_mut() {
+        for (place, (_, item)) in (AFTER_ALL_ELSE..).zip(routes.iter_mut()) {
             if let Some(table) = item.as_table_mut() {
-                place += 1;
-                table.set_position(Some(1000 + place));
+                table.set_position(Some(place));
             }
         }
         if is_new {
