@@ -74,10 +74,6 @@ pub struct Was {
 pub struct RouteWas {
     /// Requests, without the warm-up.
     pub requests: usize,
-    /// Requests of the warm-up, and their faults.
-    pub warmup: usize,
-    /// Their faults, all together.
-    pub warmup_faults: i64,
     /// By figure.
     pub figures: BTreeMap<Metric, Was>,
     /// Its own.
@@ -329,8 +325,8 @@ fn route(table: &dyn TableLike, at: &str) -> Result<RouteWas, BaselineError> {
         let at = format!("{at}.{key}");
         match key {
             "requests" => route.requests = count(item, &at)?,
-            "warmup" => route.warmup = count(item, &at)?,
-            "warmup_faults" => route.warmup_faults = integer(item, &at)?,
+            // For who reads the file.
+            "warmup" | "warmup_faults" => drop(count(item, &at)?),
             "nothing" => {
                 let names = item.as_array().ok_or_else(|| entry(&at, "it should be a list"))?;
                 for name in names {

@@ -1,6 +1,6 @@
 //! How far a figure of many requests may go by chance.
 //!
-//! Owns quantiles, what they are no more than, and how likely it is that so many requests have more. By ranks alone,
+//! Owns quantiles, and how likely it is that so many requests have more. By ranks alone,
 //! whatever the figures are like: counts that are nearly always the same, two modes, long tails. Must not know what they
 //! are of.
 //!

@@ -38,6 +38,8 @@ pub enum Verdict {
     TooFew,
     /// The warm-up did not end.
     NotSteady,
+    /// The run does not say: faults were not timed, for one.
+    Unknown,
 }
 
 impl Verdict {
@@ -48,7 +50,10 @@ impl Verdict {
 
     /// The check says nothing.
     pub fn is_inconclusive(self) -> bool {
-        matches!(self, Self::Missing | Self::TooFew | Self::NotSteady)
+        matches!(
+            self,
+            Self::Missing | Self::TooFew | Self::NotSteady | Self::Unknown
+        )
     }
 }
 
@@ -171,6 +176,13 @@ fn whole(name: &str, verdict: Verdict) -> Line {
     }
 }
 
+fn unknown(name: &str, what: What) -> Line {
+    Line {
+        what,
+        ..whole(name, Verdict::Unknown)
+    }
+}
+
 fn of_route(name: &str, was: &RouteWas, route: &Route, chance: f64) -> Vec<Line> {
     match route.warmup {
         WarmUp::GoesOn => return vec![whole(name, Verdict::NotSteady)],
@@ -186,7 +198,10 @@ fn of_route(name: &str, was: &RouteWas, route: &Route, chance: f64) -> Vec<Line>
         return vec![whole(name, Verdict::TooFew)];
     }
     let figures = Metric::all().filter_map(|metric| {
-        let (was_figure, figures) = (was.figures.get(&metric)?, route.figures(metric)?);
+        let was_figure = was.figures.get(&metric)?;
+        let Some(figures) = route.figures(metric) else {
+            return Some(unknown(name, What::Figure(metric, Quantile::P50)));
+        };
         Some(of_figure(name, metric, was_figure, was.requests, figures, chance))
     });
     figures.collect()
@@ -277,7 +292,10 @@ fn over_limits(name: &str, route: &Route, baseline: &Baseline, own: Option<&Limi
         let limit = own
             .and_then(|own| own.figures.get(&metric))
             .or_else(|| baseline.limits.figures.get(&metric))?;
-        over(What::Most(metric), *limit, *route.figures(metric)?.iter().max()?)
+        let Some(figures) = route.figures(metric) else {
+            return Some(unknown(name, What::Most(metric)));
+        };
+        over(What::Most(metric), *limit, *figures.iter().max()?)
     });
     let warmup = own.and_then(|own| own.warmup).or(baseline.limits.warmup);
     let warmup = warmup.and_then(|limit| over(What::WarmUp, limit, route.cold_faults()));

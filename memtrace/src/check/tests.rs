@@ -245,6 +245,25 @@ fn another_page_size_is_inconclusive_and_another_kernel_is_named_where_something
 }
 
 #[test]
+fn a_figure_that_the_run_does_not_know_never_passes() {
+    let before = touches([60; 100]);
+    let mut timed = before.clone();
+    for request in &mut timed {
+        request.faults.time_ns = Some(1);
+    }
+    let fault_time = What::Figure(Metric::FaultTime, Quantile::P50);
+    let judgement = judged(&timed, &before);
+    assert_eq!(verdicts(&judgement), [(fault_time, Verdict::Unknown)]);
+    assert!(judgement.is_inconclusive());
+    let limited = format!("{}\n[limits]\nmax_fault_time = 100\n", written(&before));
+    let judgement = judge(&baseline(&limited), &run(&before), &here(), &[]);
+    assert_eq!(
+        verdicts(&judgement),
+        [(What::Most(Metric::FaultTime), Verdict::Unknown)]
+    );
+}
+
+#[test]
 fn what_is_left_out_is_said() {
     let mut requests = touches([60; 100]);
     requests[7].complete = false;

@@ -29,6 +29,8 @@ pub fn write(judgement: &Judgement, samples: &Samples, options: &TableOptions, o
         out.push(b'\n');
     }
     for (name, route) in &samples.routes {
+        let name = name.to_string();
+        let name = escaped(&name);
         let text = match route.warmup {
             WarmUp::Ends(0) | WarmUp::Unknown => continue,
             WarmUp::Ends(cold) => format!(
@@ -131,6 +133,7 @@ fn verdict(verdict: Verdict) -> &'static str {
         Verdict::Missing => "not in this run",
         Verdict::TooFew => "too few requests",
         Verdict::NotSteady => "not steady",
+        Verdict::Unknown => "not known in this run",
     }
 }
 

@@ -18,9 +18,9 @@ use crate::{
         samples::{Gathering, Samples},
         text,
     },
-    record::{Asked, Origin},
+    record::Origin,
     report::view::Only,
-    run::{Closed, Look},
+    run::Closed,
 };
 
 /// A regression, as CONTRACT has it.
@@ -37,7 +37,9 @@ pub(super) fn check(args: &CheckArgs) -> Result<ExitCode, Failure> {
     let asked = recording.preamble().asked.otherwise(&args.route, &args.only);
     // Those of the recording were given to a live run, which took them.
     let only: Vec<Only> = asked.only.iter().filter_map(|text| text.parse().ok()).collect();
-    let (samples, closed) = samples(recording, &asked, args.warmup)?;
+    let mut gathering = Gathering::default();
+    let closed = recording.requests(&asked, |request| gathering.push(request))?;
+    let samples = gathering.finish(args.warmup);
     let environment = environment(&origin);
     let mut judgement = judge(&baseline, &samples, &environment, &only);
     if !closed.is_conclusive {
@@ -80,22 +82,6 @@ fn read(path: &Path, is_to_be_made: bool) -> Result<Baseline, Failure> {
         }
     };
     Baseline::parse(&text).map_err(|why| fail(&why, "mend it, or take it from version control"))
-}
-
-/// Tells the recording again, and keeps what can be judged.
-fn samples(
-    recording: Recorded<'_>,
-    asked: &Asked,
-    warmup: Option<usize>,
-) -> Result<(Samples, Closed), Failure> {
-    let run = recording.run(asked, Look::default())?;
-    let (mut gathering, mut nothing) = (Gathering::default(), Vec::new());
-    let (run, ending) = recording.tell(run, |run| {
-        run.report(&mut nothing, |request| gathering.push(request));
-        Ok(true)
-    })?;
-    let closed = run.close(ending, &mut nothing, |request| gathering.push(request));
-    Ok((gathering.finish(warmup), closed))
 }
 
 fn environment(origin: &Origin) -> Environment {

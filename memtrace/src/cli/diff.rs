@@ -10,10 +10,7 @@ use super::{
     replay::Recorded,
     terminal,
 };
-use crate::{
-    diff::{About, Diff, Gathering, Side},
-    run::Look,
-};
+use crate::diff::{About, Diff, Gathering, Side};
 
 /// Runs `memtrace diff`.
 pub(super) fn diff(args: &DiffArgs) -> Result<ExitCode, Failure> {
@@ -40,13 +37,8 @@ pub(super) fn diff(args: &DiffArgs) -> Result<ExitCode, Failure> {
 fn side(recording: Recorded<'_>, path: &Path, args: &DiffArgs) -> Result<Side, Failure> {
     let origin = recording.preamble().origin.clone();
     let asked = recording.preamble().asked.otherwise(&args.route, &args.only);
-    let run = recording.run(&asked, Look::default())?;
-    let (mut gathering, mut nothing) = (Gathering::default(), Vec::new());
-    let (run, ending) = recording.tell(run, |run| {
-        run.report(&mut nothing, |request| gathering.push(request));
-        Ok(true)
-    })?;
-    let closed = run.close(ending, &mut nothing, |request| gathering.push(request));
+    let mut gathering = Gathering::default();
+    let closed = recording.requests(&asked, |request| gathering.push(request))?;
     Ok(gathering.finish(About {
         name: path.display().to_string(),
         origin,

@@ -22,6 +22,7 @@ use super::{
     sink, terminal,
 };
 use crate::{
+    ledger::entry::Request,
     record::{
         Asked, Preamble,
         read::{Block, Losses, Malformed, ReadError, Reader},
@@ -187,6 +188,17 @@ impl<'a> Recorded<'a> {
                 "its beginning is damaged; record again",
             )
         })
+    }
+
+    /// Tells it again as it was asked for, for the sake of its requests alone.
+    pub(super) fn requests(self, asked: &Asked, mut each: impl FnMut(&Request)) -> Result<Closed, Failure> {
+        let run = self.run(asked, Look::default())?;
+        let mut nothing = Vec::new();
+        let (run, ending) = self.tell(run, |run| {
+            run.report(&mut nothing, &mut each);
+            Ok(true)
+        })?;
+        Ok(run.close(ending, &mut nothing, each))
     }
 
     /// Tells the run all events, and lets its report go on `between` blocks. Ends early where that returns `false`.
