@@ -45,6 +45,7 @@ impl Contexts {
 
     /// A worker ends.
     pub fn leave(&mut self, id: WorkerId) {
+        self.takes_offer_back(id);
         if let Some(worker) = self.workers.remove(&id)
             && let Some(context) = worker.context
         {
@@ -169,6 +170,7 @@ impl Contexts {
     /// Rule 2: a worker writes a part of an answer. What it has done since it last turned was for that. Of requests
     /// that were read at once, the `next` one's turn has come; else nobody knows what it does now.
     pub fn answers(&mut self, id: WorkerId, whose: Whose, next: Option<RequestId>, now: Nanos) {
+        self.answers_untold(id, whose);
         let mut due = VecDeque::new();
         if let Some(worker) = self.workers.get_mut(&id)
             && let Some(context) = worker.context
@@ -396,6 +398,8 @@ impl Contexts {
     }
 
     fn turn_by(&mut self, id: WorkerId, token: TokenId, way: Way) {
+        // It does not wait in the middle of what it does.
+        self.takes_offer_back(id);
         let worker = self.workers.entry(id).or_default();
         let (before, before_way) = (worker.context.replace(token), worker.way);
         worker.way = way;

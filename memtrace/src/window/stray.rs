@@ -21,6 +21,17 @@ const STRETCHES: usize = 32;
 /// With fewer than these nothing is usual.
 const STRETCHES_MIN: usize = 8;
 
+/// How many jobs a worker has done since it last turned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Jobs {
+    /// It is as much as it does for each, and that is always about the same.
+    One,
+    /// More, and jobs end unseen.
+    Several,
+    /// Nobody knows.
+    Unknown,
+}
+
 /// A worker's.
 #[derive(Debug, Default)]
 pub(super) struct Stray {
@@ -58,9 +69,9 @@ impl Stray {
         is_likely
     }
 
-    /// It has done this for who waits for it. It was promised for that one, or for another, or nobody said for whom.
-    /// Whether some of it is likely to be another's, whose end was not seen.
-    pub(super) fn is_likely_in_job(&mut self, faults: u64, is_promised: Option<bool>) -> bool {
+    /// It has done this for who waits for it. It was promised for that one, or for another, or nobody said for whom. Some of
+    /// it may be another's, whose end was not seen.
+    pub(super) fn jobs_in(&mut self, faults: u64, is_promised: Option<bool>) -> Jobs {
         match is_promised {
             Some(true) => self.kept += 1,
             Some(false) => self.broken += 1,
@@ -71,9 +82,15 @@ impl Stray {
             self.broken /= 2;
         }
         let is_mixed = self.broken >= MIXED_MIN && MIXED_SHARE * self.broken > self.kept + self.broken;
-        let is_likely = is_mixed && self.jobs.is_exceeded_by(faults);
+        let jobs = if self.jobs.is_like_all(faults) {
+            Jobs::One
+        } else if is_mixed && self.jobs.is_exceeded_by(faults) {
+            Jobs::Several
+        } else {
+            Jobs::Unknown
+        };
         self.jobs.note(faults);
-        is_likely
+        jobs
     }
 
     fn is_much(&self) -> bool {
@@ -106,12 +123,33 @@ impl Usual {
         self.median().is_some_and(|median| 2 * faults <= 3 * median)
     }
 
+    /// Whether it is as long as their median, and so are eight in ten of them: an eighth more or less at most. Where they are
+    /// of all lengths, two may be as long as one. It sorts, too.
+    fn is_like_all(&self, faults: u64) -> bool {
+        let (sorted, count) = self.sorted();
+        let sorted = &sorted[..count];
+        let tenth = count / 10;
+        let most = sorted.get(tenth..count - tenth).unwrap_or_default();
+        let (Some(median), Some(first), Some(last)) = (middle(sorted), most.first(), most.last()) else {
+            return false;
+        };
+        let lengths = [u64::from(*first), u64::from(*last), faults];
+        lengths
+            .iter()
+            .all(|&length| 8 * length.abs_diff(median) <= median)
+    }
+
     fn median(&self) -> Option<u64> {
+        let (sorted, count) = self.sorted();
+        middle(&sorted[..count])
+    }
+
+    /// They from the shortest to the longest, and how many they are.
+    fn sorted(&self) -> ([u32; STRETCHES], usize) {
         let mut sorted = self.last;
-        let sorted = &mut sorted[..self.count.min(STRETCHES)];
-        sorted.sort_unstable();
-        let median = sorted.get(sorted.len() / 2).copied().map(u64::from);
-        median.filter(|_| sorted.len() >= STRETCHES_MIN)
+        let count = self.count.min(STRETCHES);
+        sorted[..count].sort_unstable();
+        (sorted, count)
     }
 
     fn note(&mut self, faults: u64) {
@@ -120,6 +158,12 @@ impl Usual {
             self.count += 1;
         }
     }
+}
+
+/// The median of what is sorted, where it is enough to be usual.
+fn middle(sorted: &[u32]) -> Option<u64> {
+    let middle = sorted.get(sorted.len() / 2).copied().map(u64::from);
+    middle.filter(|_| sorted.len() >= STRETCHES_MIN)
 }
 
 #[cfg(test)]
@@ -160,17 +204,37 @@ mod tests {
     fn where_jobs_end_unseen_a_job_that_is_more_than_usual_may_be_two() {
         let mut honest = Stray::default();
         let mut mixed = Stray::default();
-        for _ in 0..STRETCHES {
-            assert!(!honest.is_likely_in_job(10, Some(true)));
-            assert!(!mixed.is_likely_in_job(10, Some(true)));
+        for n in 0..STRETCHES {
+            let expected = if n < STRETCHES_MIN {
+                Jobs::Unknown
+            } else {
+                Jobs::One
+            };
+            assert_eq!(honest.jobs_in(10, Some(true)), expected);
+            assert_eq!(mixed.jobs_in(10, Some(true)), expected);
         }
         for _ in 0..MIXED_MIN {
-            assert!(!mixed.is_likely_in_job(1000, None), "it may be large");
-            assert!(!mixed.is_likely_in_job(10, Some(false)));
+            assert_eq!(mixed.jobs_in(1000, None), Jobs::Unknown, "it may be large");
+            assert_eq!(mixed.jobs_in(10, Some(false)), Jobs::One);
         }
-        assert!(mixed.is_likely_in_job(1000, None));
-        assert!(!mixed.is_likely_in_job(10, None));
-        assert!(!honest.is_likely_in_job(1000, None));
+        assert_eq!(mixed.jobs_in(1000, None), Jobs::Several);
+        assert_eq!(mixed.jobs_in(10, None), Jobs::One, "few are longer");
+        assert_eq!(honest.jobs_in(1000, None), Jobs::Unknown);
+        assert_eq!(honest.jobs_in(11, None), Jobs::One);
+        assert_eq!(honest.jobs_in(12, None), Jobs::Unknown);
+    }
+
+    #[test]
+    fn where_jobs_are_of_all_lengths_none_is_known_to_be_one() {
+        let mut stray = Stray::default();
+        for n in 0..STRETCHES as u64 {
+            assert_ne!(stray.jobs_in(500 * (1 + n % 4), Some(n % 3 > 0)), Jobs::One);
+        }
+        assert_eq!(
+            stray.jobs_in(1500, Some(false)),
+            Jobs::Unknown,
+            "two may be as long as one"
+        );
     }
 
     #[test]

@@ -4,14 +4,18 @@
 //! that nobody claims falls back on another, from which its work came. Must not know what moves workers from token to
 //! token. Memory is bounded: what has waited for longest is pushed out.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 
 use memtrace_common::Nanos;
 use rustc_hash::FxHashMap;
 
-use self::token::{Fallback, Request, Token};
+use self::{
+    requests::Requests,
+    token::{Fallback, Left, Token},
+};
 use super::{Reason, RequestId, Whose, trust::Link};
 
+mod requests;
 mod token;
 
 /// Tokens that are not resolved, at most.
@@ -20,8 +24,6 @@ const UNRESOLVED_MAX: usize = 1 << 16;
 const WAITING_MAX: u64 = 1 << 18;
 /// Steps from token to token that are followed at once. What is further away is not asked.
 const STEPS_MAX: usize = 64;
-/// Requests that are not open any more and whose time of answer is remembered.
-const CLOSED_MAX: usize = 1 << 16;
 
 /// A stretch of work. Numbers go up, and none is used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -45,9 +47,9 @@ pub(super) struct Tokens {
     /// Of these, those that faults wait for, and how many faults that are.
     awaited: BTreeSet<TokenId>,
     waiting: u64,
-    requests: FxHashMap<RequestId, Request>,
-    /// Those that are not open any more, in the order in which they closed.
-    closed: VecDeque<RequestId>,
+    /// Faults that have ever waited: a clock that ticks with them.
+    faults: u64,
+    requests: Requests,
     effects: Vec<Effect>,
 }
 
@@ -60,6 +62,7 @@ impl Tokens {
             created: now,
             claim: None,
             fallback: Fallback::Nobody,
+            left_to: None,
             via: None,
             otherwise,
             is_ambiguous: false,
@@ -69,6 +72,7 @@ impl Tokens {
             given: 0,
             owned: 0,
             waiting: 0,
+            first_fault: None,
             children: Vec::new(),
         };
         self.by_id.insert(id, token);
@@ -137,9 +141,9 @@ impl Tokens {
         match whose {
             Whose::Request(request) => {
                 // What is begun after the answer is not for it any more.
-                let is_over = self.is_answered_before(request, created);
-                if !is_over && let Some(known) = self.requests.get_mut(&request) {
-                    keep(&mut known.dependents, id, &self.unresolved);
+                let is_over = self.requests.is_answered_before(request, created);
+                if !is_over {
+                    self.requests.depends(id, request, &self.unresolved);
                 }
                 let fallback = if is_over {
                     Fallback::Nobody
@@ -171,6 +175,17 @@ impl Tokens {
     /// Nobody knows whether a token is what it falls back on.
     pub(super) fn make_doubtful(&mut self, id: TokenId) {
         self.change(id, |token| token.is_doubtful = true);
+    }
+
+    /// A token is this request's, if nothing else is known of it by the time that no worker is on it, and no more has been
+    /// done.
+    pub(super) fn leave_to(&mut self, id: TokenId, request: RequestId) {
+        self.change(id, |token| {
+            token.left_to = Some(Left {
+                request,
+                waiting: token.waiting,
+            });
+        });
     }
 
     /// Whether a worker is on a token, and no fault waits for it.
@@ -265,9 +280,7 @@ impl Tokens {
 
     /// Whether nothing is known of whom it is for: nobody claims it, and it falls back on nothing.
     pub(super) fn is_blank(&self, id: TokenId) -> bool {
-        self.by_id.get(&id).is_none_or(|token| {
-            token.resolved.or(token.claim).is_none() && token.fallback == Fallback::Nobody
-        })
+        self.by_id.get(&id).is_none_or(Token::is_blank)
     }
 
     /// A fault waits for this token.
@@ -280,6 +293,8 @@ impl Tokens {
         }
         token.waiting += 1;
         self.waiting += 1;
+        self.faults += 1;
+        token.first_fault.get_or_insert(self.faults);
         if self.waiting > WAITING_MAX
             && let Some(&oldest) = self.awaited.first()
         {
@@ -292,55 +307,39 @@ impl Tokens {
         self.by_id.get(&id).map_or(0, |token| token.waiting)
     }
 
-    /// A request begins.
-    pub(super) fn opened(&mut self, id: RequestId) {
-        self.requests.insert(id, Request::default());
+    /// Whether a worker on a token has taken a fault before this request began.
+    pub(super) fn was_before(&self, id: TokenId, request: RequestId) -> bool {
+        let first = self.by_id.get(&id).and_then(|token| token.first_fault);
+        first.is_some_and(|first| self.requests.is_after(request, first))
     }
 
-    /// A request is answered, or never will be.
+    /// A request begins.
+    pub(super) fn opened(&mut self, id: RequestId) {
+        self.requests.opened(id, self.faults);
+    }
+
+    /// A request is answered, or never will be: what nobody works on, and would fall to it, does now.
     pub(super) fn answered(&mut self, id: RequestId, at: Nanos) {
-        let Some(request) = self.requests.get_mut(&id) else {
-            return;
-        };
-        request.answered = Some(at);
-        self.closes(id);
+        for token in self.requests.answered(id, at) {
+            self.settle(token);
+        }
     }
 
     /// What had begun was no request.
     pub(super) fn withdrawn(&mut self, id: RequestId) {
-        if let Some(request) = self.requests.get_mut(&id) {
-            request.is_void = true;
-            self.closes(id);
-        }
-    }
-
-    /// What nobody works on, and would fall to this request, does now. Its time is remembered for a while.
-    fn closes(&mut self, id: RequestId) {
-        let Some(request) = self.requests.get_mut(&id) else {
-            return;
-        };
-        let dependents = std::mem::take(&mut request.dependents);
-        self.closed.push_back(id);
-        for token in dependents {
+        for token in self.requests.withdrawn(id) {
             self.settle(token);
-        }
-        if self.closed.len() > CLOSED_MAX
-            && let Some(oldest) = self.closed.pop_front()
-        {
-            self.requests.remove(&oldest);
         }
     }
 
     /// Whether a worker is on what may turn out to be this request's.
     pub(super) fn is_held(&self, id: RequestId) -> bool {
-        self.requests.get(&id).is_some_and(|request| request.held > 0)
+        self.requests.is_held(id)
     }
 
     /// Whether this request is not answered yet.
     pub(super) fn is_open(&self, id: RequestId) -> bool {
-        self.requests
-            .get(&id)
-            .is_some_and(|request| request.answered.is_none() && !request.is_void)
+        self.requests.is_open(id)
     }
 
     #[cfg(test)]
@@ -363,14 +362,6 @@ impl Tokens {
         }
     }
 
-    fn is_answered_before(&self, id: RequestId, time: Nanos) -> bool {
-        match self.requests.get(&id) {
-            Some(request) => request.answered.is_some_and(|answered| answered < time),
-            // So long ago that it is forgotten.
-            None => true,
-        }
-    }
-
     /// Changes a token, and what its request is told of it.
     fn change(&mut self, id: TokenId, change: impl FnOnce(&mut Token)) {
         let Some(token) = self.by_id.get_mut(&id) else {
@@ -382,22 +373,19 @@ impl Tokens {
         if before == after {
             return;
         }
-        if let Some(request) = after.and_then(|id| self.requests.get_mut(&id)) {
-            request.held += 1;
+        if let Some(id) = after {
+            self.requests.is_taken_up(id);
         }
         if let Some(id) = before
-            && let Some(request) = self.requests.get_mut(&id)
+            && self.requests.is_let_go(id)
         {
-            request.held = request.held.saturating_sub(1);
-            if request.held == 0 && request.answered.is_some() {
-                self.effects.push(Effect::LetGo(id));
-            }
+            self.effects.push(Effect::LetGo(id));
         }
     }
 
     /// What a token comes to if nothing more is learned of it.
     fn as_it_stands(&self, token: &Token) -> Whose {
-        let is_void = |id: RequestId| self.requests.get(&id).is_some_and(|request| request.is_void);
+        let is_void = |id| self.requests.is_void(id);
         match (token.claim, token.fallback) {
             (Some(_), _) if token.is_ambiguous => Whose::Nobody(Reason::Ambiguous),
             (None, _) if token.is_doubtful => Whose::Nobody(Reason::Ambiguous),
@@ -406,7 +394,12 @@ impl Tokens {
             }
             (Some(whose), _) => whose,
             (None, Fallback::Request(id)) => Whose::Request(id),
-            (None, Fallback::Nobody | Fallback::Token(_)) => Whose::Nobody(token.otherwise),
+            (None, Fallback::Nobody | Fallback::Token(_)) => token
+                .left_to
+                .filter(|left| token.is_blank() && token.waiting == left.waiting && !is_void(left.request))
+                .map_or(Whose::Nobody(token.otherwise), |left| {
+                    Whose::Request(left.request)
+                }),
         }
     }
 

@@ -20,6 +20,10 @@ const KIND_SHARE: usize = 8;
 /// In glibc's `pthread_cond_t`, from `__g_refs`, where who signals waits until the last ones are gone that it woke, to
 /// `__g_signals`, where those wait for it: `sysdeps/nptl/bits/thread-shared-types.h`.
 const REFS_TO_SIGNALS: u64 = 24;
+/// So many who were woken after they had waked another are no coincidence.
+const TOLD_MIN: u32 = 8;
+/// Of these the older ones count half, each time that there are so many.
+const WAITS_MAX: u32 = 256;
 /// Words that are remembered.
 const WORDS_MAX: usize = 4096;
 
@@ -30,6 +34,13 @@ pub struct Word {
     pub tgid: Tgid,
     /// The word's address.
     pub address: u64,
+}
+
+impl Word {
+    /// It is the same word, or the other one of a `pthread_cond_t`, at which waiters wait by turns: `__g_signals`.
+    pub(super) fn is_beside(self, other: Self) -> bool {
+        self.tgid == other.tgid && self.address / 8 == other.address / 8
+    }
 }
 
 /// What is known of words.
@@ -56,6 +67,10 @@ struct Known {
     of_busy: usize,
     /// Who was woken there has then woken who waited for that.
     is_for_work: bool,
+    /// Who waked others there in the middle of a request: so often it has been woken before it answered,
+    told: u32,
+    /// and so often not.
+    untold: u32,
     used: u64,
 }
 
@@ -158,6 +173,29 @@ impl Words {
     /// Whether that has been seen.
     pub(super) fn is_for_work(&self, word: Word) -> bool {
         self.known.get(&word).is_some_and(|known| known.is_for_work)
+    }
+
+    /// Who woke another there in the middle of a request has been woken since, or answers without that.
+    pub(super) fn wait_ends(&mut self, word: Word, is_told: bool) {
+        let Some(known) = self.known.get_mut(&word) else {
+            return;
+        };
+        if is_told {
+            known.told += 1;
+        } else {
+            known.untold += 1;
+        }
+        if known.told + known.untold >= WAITS_MAX {
+            known.told /= 2;
+            known.untold /= 2;
+        }
+    }
+
+    /// Whether who wakes another there waits for what comes of it: most have been woken.
+    pub(super) fn is_waited_for(&self, word: Word) -> bool {
+        self.known
+            .get(&word)
+            .is_some_and(|known| known.told >= TOLD_MIN && known.told > known.untold)
     }
 
     /// This word is the inside of a condition variable: the one that waits there had woken the other, and that is gone now.

@@ -20,7 +20,7 @@ impl From<Tid> for WorkerId {
 
 /// Windows that are open one inside the other, at most: any further one takes the place of the innermost.
 const WINDOWS_MAX: usize = 64;
-/// A thread that was there, and that is woken so often in a row at one word, waits there for work.
+/// A thread that is woken so often in a row at one word waits there for work.
 const WAKES_OF_A_POOL: u32 = 3;
 /// Requests that are remembered as read and not answered.
 const BEGUN_MAX: usize = 64;
@@ -58,6 +58,15 @@ impl Way {
     }
 }
 
+/// A worker woke another in the middle of a request, at a word where that says little: the other may do this work, or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Offer {
+    /// What the other does.
+    pub(super) token: TokenId,
+    pub(super) request: RequestId,
+    pub(super) word: Word,
+}
+
 /// A worker.
 #[derive(Debug, Default)]
 pub(super) struct Worker {
@@ -73,16 +82,20 @@ pub(super) struct Worker {
     pub(super) due: VecDeque<RequestId>,
     /// Of its context: so many more, as far as it has not begun with them before.
     pub(super) may_be_due: usize,
+    /// The last work that it may have handed on, though nobody believes that.
+    pub(super) offer: Option<Offer>,
     /// What it does that no answer comes of.
     pub(super) stray: Stray,
     /// It was there when tracing began.
     was_there: bool,
-    /// Where it was woken before it did anything telling, and how often in a row.
+    /// Where it was woken last, and how often in a row.
     woken_at: Option<(Word, u32)>,
     /// Windows that it opened itself, innermost last. They come before the context.
     windows: Vec<RequestId>,
     /// It has waited for events since it opened the last of them.
     has_waited: bool,
+    /// It waits for events, or has read a channel: an event loop.
+    is_loop: bool,
 }
 
 impl Worker {
@@ -136,15 +149,33 @@ impl Worker {
         }
     }
 
-    /// It is woken there, and has done nothing telling. Returns whether that is where it waits for work, as others may have
-    /// done: one that was there when tracing began may be in the middle of something, and have waited for a lock.
-    pub(super) fn waits_for_work(&mut self, word: Word, as_others: bool) -> bool {
+    /// It is woken there.
+    pub(super) fn is_woken_at(&mut self, word: Word) {
         let times = match self.woken_at {
-            Some((before, times)) if before == word => times.saturating_add(1),
+            Some((before, times)) if before.is_beside(word) => times.saturating_add(1),
             _ => 1,
         };
         self.woken_at = Some((word, times));
-        !self.was_there || as_others || times >= WAKES_OF_A_POOL
+    }
+
+    /// It was woken there so often in a row that this is where it waits for work, and for no lock.
+    pub(super) fn waits_there_for_work(&self) -> bool {
+        self.woken_at.is_some_and(|(_, times)| times >= WAKES_OF_A_POOL)
+    }
+
+    /// It was there when tracing began, and may be in the middle of something.
+    pub(super) fn was_there(&self) -> bool {
+        self.was_there
+    }
+
+    /// It takes work elsewhere than where others wake it; or it was there when tracing began, and has not been given any.
+    pub(super) fn may_wait_for_a_lock(&self) -> bool {
+        self.is_loop || (self.was_there && self.context.is_some() && self.way != Way::Woken)
+    }
+
+    /// It reads a channel.
+    pub(super) fn hears(&mut self) {
+        self.is_loop = true;
     }
 
     /// Where it was woken last, if it has done nothing telling.
@@ -155,6 +186,7 @@ impl Worker {
 
     /// It has come back from what it waited for, or has not waited: what comes is another's.
     pub(super) fn turns(&mut self) {
+        self.is_loop = true;
         self.has_waited = true;
         self.read = None;
     }

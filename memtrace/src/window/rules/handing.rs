@@ -9,8 +9,9 @@ use super::{
     super::{
         Channel, Reason, TokenId, Whose, Word, WorkerId,
         handoff::Writers,
+        stray::Jobs,
         trust::{Belief, Link},
-        worker::Way,
+        worker::{Offer, Way, Worker},
     },
     Contexts,
 };
@@ -42,10 +43,20 @@ impl Contexts {
         };
         let (context, is_woken) = (by.context, by.way == Way::Woken);
         let woken_at = by.last_woken_at();
+        if is_busy {
+            self.is_told(waiter, waker);
+        }
+        if let Some(worker) = self.workers.get_mut(&waiter) {
+            worker.is_woken_at(word);
+        }
         if self.may_inherit(waiter, word) {
             if context.is_some() || self.is_proven(waiter) || self.words.is_for_work(word) {
                 let is_one_of_them = self.words.has_waited(word, waker);
-                self.inherits(waiter, word, context.filter(|_| !is_one_of_them), now);
+                let from = context.filter(|_| !is_one_of_them);
+                let token = self.inherits(waiter, word, from, now);
+                if let Some(from) = from {
+                    self.offers(waker, word, from, token);
+                }
             }
         } else if let Some(done) = context.filter(|_| is_woken) {
             self.completes(waker, done, waiter, now);
@@ -56,30 +67,84 @@ impl Contexts {
     }
 
     /// It does nothing of its own.
-    fn may_inherit(&mut self, id: WorkerId, word: Word) -> bool {
-        let (tokens, as_others) = (&self.tokens, self.words.is_for_work(word));
-        self.workers
-            .get_mut(&id)
-            .is_some_and(|worker| match worker.context {
-                None => worker.waits_for_work(word, as_others),
-                Some(context) => match worker.way {
-                    Way::Woken => true,
-                    Way::Turned | Way::Heard => tokens.is_blank(context),
-                    Way::Read => false,
-                },
-            })
+    fn may_inherit(&self, id: WorkerId, word: Word) -> bool {
+        self.workers.get(&id).is_some_and(|worker| match worker.context {
+            None => !worker.was_there() || self.is_where_it_waits_for_work(id, word),
+            Some(context) => match worker.way {
+                Way::Woken => true,
+                Way::Turned | Way::Heard => self.tokens.is_blank(context),
+                Way::Read => false,
+            },
+        })
+    }
+
+    /// It is woken there again and again, or others have been and have then done what somebody waited for. Else it may wait
+    /// for a lock.
+    fn is_where_it_waits_for_work(&self, id: WorkerId, word: Word) -> bool {
+        let worker = self.workers.get(&id);
+        worker.is_some_and(Worker::waits_there_for_work) || self.words.is_for_work(word)
     }
 
     /// Rule 6: a worker that is idle, or on what it was woken for before, goes on with the waker's work, no longer than
     /// until the answer: a busy pool takes one job after another, and nobody is woken. One that is woken by another of
-    /// those who wait there may have been given anybody's.
-    fn inherits(&mut self, id: WorkerId, word: Word, from: Option<TokenId>, now: Nanos) {
+    /// those who wait there may have been given anybody's, and one that has work of its own elsewhere may have waited for a
+    /// lock.
+    fn inherits(&mut self, id: WorkerId, word: Word, from: Option<TokenId>, now: Nanos) -> TokenId {
         let otherwise = Reason::BackgroundThread;
         let token = match from {
             Some(from) => self.hand_on(from, Link::Word(word), otherwise, now),
             None => self.tokens.fresh(now, None, otherwise),
         };
+        let may_wait_for_a_lock = self.workers.get(&id).is_some_and(Worker::may_wait_for_a_lock);
+        if may_wait_for_a_lock && !self.is_where_it_waits_for_work(id, word) {
+            self.tokens.make_doubtful(token);
+        }
         self.turn_by(id, token, Way::Woken);
+        token
+    }
+
+    /// Rule 6: a worker wakes another, and whether that is for what it works on nobody believes. It may be, and be done
+    /// before the worker waits for it: then nobody is woken.
+    fn offers(&mut self, id: WorkerId, word: Word, from: TokenId, token: TokenId) {
+        self.takes_offer_back(id);
+        let request = self.tokens.prospect(from).filter(|&id| self.tokens.is_open(id));
+        if let Some(request) = request
+            && self.tokens.is_blank(token)
+            && let Some(worker) = self.workers.get_mut(&id)
+        {
+            self.tokens.own(token);
+            worker.offer = Some(Offer { token, request, word });
+        }
+    }
+
+    /// A worker is woken in the middle of a request. If that is by one of those that wait where it has woken another, what it
+    /// waited for is done.
+    fn is_told(&mut self, id: WorkerId, by: WorkerId) {
+        if let Some(Offer { word, .. }) = self.takes_offer_back(id)
+            && self.words.has_waited(word, by)
+        {
+            self.words.wait_ends(word, true);
+        }
+    }
+
+    /// A worker answers. If it has not been woken since it woke another, and those who do that there wait for what comes of
+    /// it, that was done by then.
+    pub(super) fn answers_untold(&mut self, id: WorkerId, whose: Whose) {
+        let Some(offer) = self.workers.get(&id).and_then(|worker| worker.offer) else {
+            return;
+        };
+        self.words.wait_ends(offer.word, false);
+        if whose == Whose::Request(offer.request) && self.words.is_waited_for(offer.word) {
+            self.tokens.leave_to(offer.token, offer.request);
+        }
+        self.takes_offer_back(id);
+    }
+
+    /// What another does is told by that one alone, from here on.
+    pub(super) fn takes_offer_back(&mut self, id: WorkerId) -> Option<Offer> {
+        let offer = self.workers.get_mut(&id)?.offer.take()?;
+        self.tokens.disown(offer.token);
+        Some(offer)
     }
 
     /// Rule 6: a worker that was woken for something wakes one that has work of its own: that had waited for it.
@@ -95,12 +160,18 @@ impl Contexts {
             let faults = self.tokens.waiting(done);
             let is_promised = promised.map(|id| claimed == Some(Whose::Request(id)));
             let worker = self.workers.get_mut(&id);
-            let is_mixed = worker.is_some_and(|worker| worker.stray.is_likely_in_job(faults, is_promised));
+            let jobs = worker.map_or(Jobs::Unknown, |worker| worker.stray.jobs_in(faults, is_promised));
             match (claimed, promised) {
                 // Nobody said what it was on, and some of it may have been another's.
-                (Some(_), None) if is_mixed => self.tokens.claim(done, Whose::Nobody(Reason::Ambiguous)),
+                (Some(_), None) if jobs == Jobs::Several => {
+                    self.tokens.claim(done, Whose::Nobody(Reason::Ambiguous));
+                }
                 // It has done more than it was woken for, or who waits is not who it was done for.
-                (Some(whose), Some(other)) if whose != Whose::Request(other) => {
+                (Some(whose), Some(other)) if whose != Whose::Request(other) && jobs != Jobs::One => {
+                    self.tokens.claim(done, Whose::Nobody(Reason::Ambiguous));
+                }
+                // Nor can this be who it was woken for.
+                (Some(Whose::Request(id)), _) if self.tokens.was_before(done, id) => {
                     self.tokens.claim(done, Whose::Nobody(Reason::Ambiguous));
                 }
                 (Some(whose), _) => self.tokens.claim(done, whose),
@@ -155,6 +226,9 @@ impl Contexts {
         };
         let way = if from.is_some() { Way::Heard } else { Way::Turned };
         self.turn_by(id, token, way);
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.hears();
+        }
         if let Some(from) = from {
             self.tokens.disown(from);
         }

@@ -46,6 +46,32 @@ fn rule_6_a_completion_for_another_is_ambiguous() {
     w.assert(both, Owner::Nobody(Reason::Ambiguous));
 }
 
+/// Worker 2 is asked and answers at one word, which so looks like a lock: it works on and on, and nobody says since when
+/// for whom.
+#[test]
+fn rule_6_who_began_before_the_request_has_worked_for_others_too() {
+    let later = RequestId(3);
+    for (is_before, expected) in [(true, Owner::Nobody(Reason::Ambiguous)), (false, causal(later))] {
+        let mut w = World::new();
+        w.reads(1, A);
+        w.wakes(1, 2, 8);
+        w.wakes(2, 1, 16);
+        w.wakes(2, 1, 8);
+        let for_another = is_before.then(|| w.fault(2));
+        w.answers(1, A);
+        w.contexts.opened(later);
+        w.reads(1, later);
+        w.wakes(1, 2, 8);
+        let fault = w.fault(2);
+        w.wakes(2, 1, 16);
+        w.answers(1, later);
+        w.end();
+        for fault in for_another.into_iter().chain([fault]) {
+            w.assert(fault, expected);
+        }
+    }
+}
+
 #[test]
 fn rule_6_who_was_there_may_wait_for_a_lock_in_the_middle_of_something() {
     let mut w = World::new();
@@ -61,6 +87,33 @@ fn rule_6_who_was_there_may_wait_for_a_lock_in_the_middle_of_something() {
     w.answers(1, A);
     w.end();
     w.assert(of_a_pool, causal(A));
+}
+
+/// Two threads allocate, and one has the lock that the other waits for, between two jobs: that says nothing of what the other
+/// does. One is an event loop; of the other it is known only that it has written to one.
+#[test]
+fn rule_6_who_has_work_elsewhere_may_wait_for_a_lock() {
+    for (wakes, expected) in [(1, Owner::Nobody(Reason::Ambiguous)), (3, causal(A))] {
+        for is_loop in [true, false] {
+            let mut w = World::new();
+            w.contexts.begin(worker(2), true);
+            for _ in 0..wakes {
+                if is_loop {
+                    w.waits(2);
+                } else {
+                    let mut channel = Channel::default();
+                    w.signals(2, &mut channel);
+                    w.hears(3, &mut channel);
+                }
+                w.reads(1, A);
+                w.wakes(1, 2, 8);
+            }
+            let fault = w.fault(2);
+            w.answers(1, A);
+            w.end();
+            w.assert(fault, expected);
+        }
+    }
 }
 
 #[test]

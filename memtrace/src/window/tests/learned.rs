@@ -30,6 +30,144 @@ fn a_pool_that_takes_other_work_is_not_believed() {
     }
 }
 
+/// Worker 1 hands jobs to worker 2, and is woken before it answers, by this one: so many times.
+fn waits_for_jobs(w: &mut World, times: usize, by: u32) {
+    for id in (100..).take(times).map(RequestId) {
+        w.contexts.opened(id);
+        w.reads(1, id);
+        w.wakes(1, 2, 8);
+        w.wakes(by, 1, 16);
+        w.answers(1, id);
+    }
+}
+
+/// A busy pool: worker 2 has been woken for A, and has done something. What becomes of that?
+fn does_what_nobody_waits_for(jobs: usize, next: fn(&mut World)) -> (World, Owner) {
+    let mut w = World::new();
+    breaks_promises(&mut w, 4);
+    waits_for_jobs(&mut w, jobs, 2);
+    w.reads(1, A);
+    w.reads(3, B);
+    w.wakes(1, 2, 8);
+    let fault = w.fault(2);
+    next(&mut w);
+    w.answers(1, A);
+    w.wakes(4, 2, 8);
+    w.end();
+    (w, fault)
+}
+
+#[test]
+fn what_a_waker_usually_waits_for_may_be_done_before_it_waits() {
+    let background = Owner::Nobody(Reason::BackgroundThread);
+    for (jobs, expected) in [(7, background), (8, causal(A))] {
+        let (w, fault) = does_what_nobody_waits_for(jobs, |_| ());
+        w.assert(fault, expected);
+    }
+}
+
+#[test]
+fn who_is_woken_by_others_than_the_pool_does_not_wait_for_it() {
+    let mut w = World::new();
+    breaks_promises(&mut w, 4);
+    waits_for_jobs(&mut w, 16, 4);
+    w.reads(1, A);
+    w.wakes(1, 2, 8);
+    let fault = w.fault(2);
+    w.answers(1, A);
+    w.end();
+    w.assert(fault, Owner::Nobody(Reason::BackgroundThread));
+}
+
+#[test]
+fn a_waker_that_is_woken_by_another_has_had_it_done_by_that() {
+    let (w, fault) = does_what_nobody_waits_for(8, |w| {
+        w.wakes(4, 1, 16);
+    });
+    w.assert(fault, Owner::Nobody(Reason::BackgroundThread));
+}
+
+#[test]
+fn a_waker_that_hands_on_two_jobs_may_have_waited_for_either() {
+    let (w, fault) = does_what_nobody_waits_for(8, |w| {
+        w.contexts.begin(worker(5), false);
+        w.wakes(1, 5, 8);
+    });
+    w.assert(fault, Owner::Nobody(Reason::BackgroundThread));
+}
+
+#[test]
+fn what_somebody_waits_for_is_not_the_wakers() {
+    let (w, fault) = does_what_nobody_waits_for(8, |w| w.wakes(2, 3, 24));
+    w.assert(fault, causal(B));
+}
+
+#[test]
+fn a_waker_that_turns_to_something_else_does_not_wait() {
+    let (w, fault) = does_what_nobody_waits_for(8, |w| w.waits(1));
+    w.assert(fault, Owner::Nobody(Reason::BackgroundThread));
+}
+
+#[test]
+fn what_a_thread_does_after_the_answer_is_not_the_wakers_and_nobody_knows_since_when() {
+    let mut w = World::new();
+    breaks_promises(&mut w, 4);
+    waits_for_jobs(&mut w, 8, 2);
+    w.reads(1, A);
+    w.wakes(1, 2, 8);
+    let faults = [w.fault(2), {
+        w.answers(1, A);
+        w.fault(2)
+    }];
+    w.wakes(4, 2, 8);
+    w.end();
+    for fault in faults {
+        w.assert(fault, Owner::Nobody(Reason::BackgroundThread));
+    }
+}
+
+#[test]
+fn what_a_thread_does_after_the_answer_may_still_be_claimed() {
+    let mut w = World::new();
+    breaks_promises(&mut w, 4);
+    waits_for_jobs(&mut w, 8, 2);
+    w.reads(1, A);
+    w.reads(3, B);
+    w.wakes(1, 2, 8);
+    let fault = w.fault(2);
+    w.answers(1, A);
+    assert!(w.contexts.is_held(A), "it may be this one's");
+    w.wakes(2, 3, 24);
+    assert!(!w.contexts.is_held(A));
+    w.end();
+    w.assert(fault, causal(B));
+}
+
+#[test]
+fn a_completion_for_another_is_that_ones_if_it_is_as_much_as_usual() {
+    for (faults, expected) in [(2, causal(B)), (4, Owner::Nobody(Reason::Ambiguous))] {
+        let mut w = World::new();
+        for id in (100..108).map(RequestId) {
+            w.contexts.opened(id);
+            w.reads(1, id);
+            w.wakes(1, 2, 8);
+            w.fault(2);
+            w.fault(2);
+            w.wakes(2, 1, 16);
+            w.answers(1, id);
+        }
+        w.reads(1, A);
+        w.reads(3, B);
+        w.wakes(1, 2, 8);
+        let faults: Vec<_> = (0..faults).map(|_| w.fault(2)).collect();
+        w.wakes(2, 3, 24);
+        w.end();
+        for fault in faults {
+            w.assert(fault, expected);
+        }
+    }
+}
+
 #[test]
 fn a_pool_that_keeps_its_promises_may_be_given_much_at_once() {
     let mut w = World::new();

@@ -1,4 +1,4 @@
-//! What is kept of a token, and of a request that tokens may come to.
+//! What is kept of a token.
 //!
 //! Must not know how one comes to be resolved.
 
@@ -26,6 +26,8 @@ pub(super) struct Token {
     /// Who claims it.
     pub(super) claim: Option<Whose>,
     pub(super) fallback: Fallback,
+    /// The request that it is for if nothing else is known: by a way that is not believed, but nothing speaks against that.
+    pub(super) left_to: Option<Left>,
     /// How it was handed on.
     pub(super) via: Option<Link>,
     /// The reason if it is nobody's.
@@ -43,6 +45,8 @@ pub(super) struct Token {
     pub(super) owned: u32,
     /// Faults that wait for it.
     pub(super) waiting: u64,
+    /// The first one that did, by the faults that have ever waited for any.
+    pub(super) first_fault: Option<u64>,
     /// Tokens that fall back on it.
     pub(super) children: Vec<TokenId>,
 }
@@ -56,20 +60,24 @@ impl Token {
         }
     }
 
-    /// The request that a worker on it is on. One that was given it is on it no longer than until the answer.
+    /// Whether nothing is known of whom it is for: nobody claims it, and it falls back on nothing.
+    pub(super) fn is_blank(&self) -> bool {
+        self.resolved.or(self.claim).is_none() && self.fallback == Fallback::Nobody
+    }
+
+    /// The request that a worker on it is on. One that was given it is on it no longer than until the answer. Of one that may
+    /// be on something else it is known when it turns.
     pub(super) fn held(&self) -> Option<RequestId> {
-        self.prospect().filter(|_| self.workers > self.given)
+        let known = self.prospect().filter(|_| self.workers > self.given);
+        let left = self.left_to.filter(|_| self.is_blank() && self.workers > 0);
+        known.or(left.map(|left| left.request))
     }
 }
 
-/// A request, as far as tokens are concerned.
-#[derive(Debug, Default)]
-pub(super) struct Request {
-    pub(super) answered: Option<Nanos>,
-    /// It never was one.
-    pub(super) is_void: bool,
-    /// Tokens with workers that may turn out to be its.
-    pub(super) held: u32,
-    /// Tokens that fell back on it, resolved by now or not.
-    pub(super) dependents: Vec<TokenId>,
+/// To whom a token is left.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Left {
+    pub(super) request: RequestId,
+    /// As many faults waited for the token then: any more are of something else.
+    pub(super) waiting: u64,
 }
