@@ -13,6 +13,8 @@ use aya::programs::{loaded_links, loaded_programs};
 
 /// The kernel frees programs and maps a little after their last descriptor is closed.
 const FREED_WITHIN: Duration = Duration::from_secs(20);
+/// A program that is just starting has its arguments by then.
+const EXEC_WITHIN: Duration = Duration::from_secs(1);
 
 /// Ids of BPF objects.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -191,14 +193,38 @@ pub fn marker() -> String {
 }
 
 /// A process's arguments; none where it is gone, a zombie or a kernel thread.
+///
+/// One that is just becoming another program has none for a moment, and will have: it is asked again.
 pub fn arguments(pid: u32) -> Vec<String> {
-    let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let arguments = bytes
-        .split(|&byte| byte == 0)
-        .filter(|argument| !argument.is_empty());
-    arguments
-        .map(|argument| String::from_utf8_lossy(argument).into_owned())
-        .collect()
+    let deadline = Instant::now() + EXEC_WITHIN;
+    loop {
+        let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let arguments: Vec<_> = bytes
+            .split(|&byte| byte == 0)
+            .filter(|argument| !argument.is_empty())
+            .map(|argument| String::from_utf8_lossy(argument).into_owned())
+            .collect();
+        if !arguments.is_empty() || !has_program(pid) || Instant::now() > deadline {
+            return arguments;
+        }
+        std::thread::yield_now();
+    }
+}
+
+/// Does it run a program? A zombie, a kernel thread and one that is gone do not.
+fn has_program(pid: u32) -> bool {
+    /// See `flags` in proc_pid_stat(5).
+    const PF_KTHREAD: u32 = 0x0020_0000;
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name may hold spaces and brackets; the state follows its last bracket, the flags come six fields later.
+    let mut fields = stat
+        .rsplit(')')
+        .next()
+        .unwrap_or_default()
+        .split_ascii_whitespace();
+    let state = fields.next();
+    let flags: Option<u32> = fields.nth(5).and_then(|flags| flags.parse().ok());
+    !matches!(state, None | Some("Z" | "X")) && flags.is_some_and(|flags| flags & PF_KTHREAD == 0)
 }
 
 /// Is this one that waits for memtrace's word before it becomes the COMMAND?
@@ -236,4 +262,25 @@ pub fn names(folder: &Path) -> Vec<String> {
         .collect();
     names.sort();
     names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_just_starts_has_its_arguments() {
+        for _ in 0..100 {
+            let mark = marker();
+            let mut child = std::process::Command::new("sleep")
+                .arg(&mark)
+                .spawn()
+                .expect("it works");
+            let found = arguments(child.id());
+            child.kill().expect("it works");
+            child.wait().expect("it works");
+            assert_eq!(found, ["sleep", &mark]);
+            assert_eq!(arguments(child.id()), [""; 0], "it is gone");
+        }
+    }
 }
