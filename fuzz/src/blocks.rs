@@ -60,6 +60,7 @@ fn preamble() -> Preamble {
         arch: std::env::consts::ARCH.to_owned(),
         page_size: 4096,
         clocks: Clocks::default(),
+        huge_pages: None,
     };
     Preamble::new(origin, Asked::default())
 }

@@ -67,6 +67,7 @@ pub fn replay(recording: &[u8]) {
     let ending = Ending {
         command_status: reader.end().command_status,
         kernel: preamble.origin.kernel,
+        programs: reader.end().programs,
         is_incomplete: !notes.is_empty(),
         notes,
     };

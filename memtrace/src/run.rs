@@ -3,6 +3,8 @@
 //! Owns what both have to do alike so that they give the same bytes: which requests count towards `--requests`, what is
 //! rolled up into routes, what the summary says. Must not know where events come from or where the bytes go.
 
+use std::collections::BTreeMap;
+
 use memtrace_common::Nanos;
 
 use crate::{
@@ -16,7 +18,7 @@ use crate::{
     },
     model::vma::Files,
     pipeline::{Config, Directive, Outcome, Pipeline},
-    record::{Asked, Clocks},
+    record::{Asked, Clocks, Program},
     report::{
         Format, Reporter,
         table::TableOptions,
@@ -47,6 +49,8 @@ pub struct Ending {
     pub command_status: Option<i32>,
     /// The kernel's release.
     pub kernel: String,
+    /// What ran in the targets.
+    pub programs: BTreeMap<String, Program>,
     /// What the reader should know of the way that events and report came, a sentence each.
     pub notes: Vec<String>,
     /// Something of them did not come.
@@ -60,6 +64,8 @@ pub struct Closed {
     pub summary: Summary,
     /// Nothing was lost, and the books balance.
     pub is_conclusive: bool,
+    /// What ran in the targets, by the executables' base names.
+    pub programs: BTreeMap<String, Program>,
     /// The rest of the timeline.
     pub trace: Vec<u8>,
     /// The rest of the tables.
@@ -295,6 +301,7 @@ impl Run {
         self.take_in(std::mem::take(&mut outcome.requests));
         self.report(out, and);
         let is_conclusive = outcome.books.balanced && outcome.lost.records() == 0 && !ending.is_incomplete;
+        let programs = ending.programs.clone();
         let mut summary = summary(outcome, ending);
         summary.requests -= self.surplus;
         if self.surplus > 0 {
@@ -318,6 +325,7 @@ impl Run {
         Closed {
             summary,
             is_conclusive,
+            programs,
             trace: timeline.map_or_else(Vec::new, Timeline::finish),
             tables,
         }

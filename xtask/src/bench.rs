@@ -17,9 +17,12 @@ use serde::Deserialize;
 
 use crate::{command, workspace};
 
+mod answers;
 mod attribution;
+mod check;
 mod cost;
 mod markers;
+mod page;
 mod replay;
 mod served;
 mod steady;
@@ -44,6 +47,11 @@ pub(crate) enum Only {
     Replay(Turns),
     /// Whose memtrace says that faults are, held to what servers say themselves.
     Attribution(attribution::Asked),
+    /// How often `memtrace check` is wrong, of runs that are known to have changed or not.
+    Check(check::Asked),
+    /// The client of that.
+    #[command(hide = true)]
+    Drive(check::client::Plan),
 }
 
 /// How much is measured.
@@ -96,6 +104,11 @@ pub(crate) fn run(only: Option<Only>, turns: &Turns) -> Result<()> {
         Some(Only::Cost(turns)) => cost::run(&build()?.0, turns.rounds),
         Some(Only::Perfetto) => perfetto(),
         Some(Only::Attribution(asked)) => attribution::run(&asked),
+        Some(Only::Check(asked)) => {
+            let (memtrace, workload) = build()?;
+            check::run(&asked, &memtrace, &workload)
+        }
+        Some(Only::Drive(plan)) => plan.carry_out(),
     }
 }
 

@@ -9,8 +9,10 @@ use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, TableLike, Value};
 
 use super::{
     chance::{Alike, Quantile, at},
-    metric::{Metric, Unit},
-    samples::{Route, Samples},
+    entry::{BaselineError, count, entry, integer, set, subtable, table, texts_of, unknown},
+    environment::Environment,
+    metric::{Call, Metric, Unit},
+    samples::{Quantiles, Route, Samples},
 };
 
 /// The version that is written, and read.
@@ -23,33 +25,6 @@ const HEAD: &str = "\
 # `memtrace check --update`, which leaves comments and limits where they are: `max = 200` (faults), `max_major = 0`,
 # `max_rss_delta = \"2 MiB\"`, for a route or, under [limits], for all.
 ";
-
-/// Why a file is no baseline.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BaselineError {
-    /// It is no TOML.
-    #[error("{0}")]
-    Toml(String),
-    /// Something in it is not what it should be.
-    #[error("{at}: {why}")]
-    Entry {
-        /// Where.
-        at: String,
-        /// Why not.
-        why: String,
-    },
-}
-
-/// What moves figures beside the program.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Environment {
-    /// The kernel's release.
-    pub kernel: String,
-    /// Bytes of a page.
-    pub page_size: u64,
-    /// The version of memtrace.
-    pub memtrace: String,
-}
 
 /// Set by hand.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -64,7 +39,9 @@ pub struct Limits {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Was {
     /// By [`Quantile::ALL`].
-    pub quantiles: [i64; Quantile::ALL.len()],
+    pub quantiles: Quantiles,
+    /// How far these lay apart in the runs of which it was written.
+    pub between: Quantiles,
     /// How much alike requests were that came one after another.
     pub alike: Alike,
 }
@@ -76,6 +53,8 @@ pub struct RouteWas {
     pub requests: usize,
     /// By figure.
     pub figures: BTreeMap<Metric, Was>,
+    /// How often half of the requests made each call, at most; those that are not there, never.
+    pub calls: Option<BTreeMap<Call, i64>>,
     /// Its own.
     pub limits: Limits,
 }
@@ -115,22 +94,44 @@ impl Was {
     /// No request had any.
     pub const NOTHING: Self = Self {
         quantiles: [0; Quantile::ALL.len()],
+        between: [0; Quantile::ALL.len()],
         alike: Alike::NOT,
     };
 
-    /// Of a run's figures, in their order; `None` where there are none.
-    pub fn of(figures: &[i64]) -> Option<Self> {
+    /// What so many requests had at most.
+    pub fn at(&self, quantile: Quantile) -> i64 {
+        one_of(self.quantiles, quantile)
+    }
+
+    /// How far that lay apart between runs.
+    pub fn between(&self, quantile: Quantile) -> i64 {
+        one_of(self.between, quantile)
+    }
+
+    /// Of a run's requests, in their order; `None` where they have no such figure, or there are none.
+    pub fn of(route: &Route, metric: Metric) -> Option<Self> {
+        let figures = route.figures(metric)?;
         let mut sorted = figures.to_vec();
         sorted.sort_unstable();
-        let mut quantiles = [0; Quantile::ALL.len()];
+        let mut quantiles = Quantiles::default();
         let mut alike = Alike::NOT;
         for (quantile, slot) in std::iter::zip(Quantile::ALL, &mut quantiles) {
             *slot = at(&sorted, quantile)?;
             let which: Vec<bool> = figures.iter().map(|figure| figure > slot).collect();
-            alike = alike.or(Alike::of(&which));
+            alike = alike.or(route.alike(&which));
         }
-        Some(Self { quantiles, alike })
+        Some(Self {
+            quantiles,
+            between: route.between(metric),
+            alike,
+        })
     }
+}
+
+fn one_of(quantiles: Quantiles, wanted: Quantile) -> i64 {
+    let mut all = std::iter::zip(Quantile::ALL, quantiles);
+    let this = all.find(|(quantile, _)| *quantile == wanted);
+    this.map_or(0, |(_, figure)| figure)
 }
 
 impl Baseline {
@@ -144,12 +145,12 @@ impl Baseline {
         for (key, item) in document.iter() {
             match key {
                 "version" => version = Some(integer(item, key)?),
-                "environment" => baseline.environment = environment(table(item, key)?)?,
+                "environment" => baseline.environment = Environment::read(table(item, key)?)?,
                 "limits" => {
                     for (name, item) in table(item, key)?.iter() {
                         let at = format!("limits.{name}");
                         if !baseline.limits.take(name, item, &at)? {
-                            return Err(unknown(&at));
+                            return Err(unknown(&at, name, limits()));
                         }
                     }
                 }
@@ -161,7 +162,13 @@ impl Baseline {
                             .insert(name.to_owned(), route(table(item, &at)?, &at)?);
                     }
                 }
-                _ => return Err(unknown(key)),
+                _ => {
+                    return Err(unknown(
+                        key,
+                        key,
+                        texts_of(&["version", "environment", "limits", "routes"]),
+                    ));
+                }
             }
         }
         match version {
@@ -169,7 +176,9 @@ impl Baseline {
             Some(other) => {
                 return Err(entry(
                     "version",
-                    format!("{other} is none that this memtrace knows; it knows {VERSION}"),
+                    format!(
+                        "{other} is none that this memtrace knows; it knows {VERSION}: a newer one may have written it"
+                    ),
                 ));
             }
             None => return Err(entry("version", "it is missing: this is no baseline")),
@@ -177,16 +186,22 @@ impl Baseline {
         Ok(Self { document, ..baseline })
     }
 
+    /// Nothing has been written to it yet.
+    pub fn is_new(&self) -> bool {
+        self.document.is_empty()
+    }
+
+    /// As it was read; nothing, where there was none.
+    pub fn text(&self) -> String {
+        self.document.to_string()
+    }
+
     /// The same text with what this run has. Routes that it lacks stay as they are.
     pub fn updated(&self, samples: &Samples, environment: &Environment) -> String {
         let mut document = self.document.clone();
-        let is_new = document.is_empty();
+        let is_new = self.is_new();
         set(document.as_table_mut(), "version", VERSION);
-        let surroundings = subtable(document.as_table_mut(), "environment");
-        set(surroundings, "kernel", environment.kernel.as_str());
-        let page_size = i64::try_from(environment.page_size).unwrap_or(i64::MAX);
-        set(surroundings, "page_size", page_size);
-        set(surroundings, "memtrace", environment.memtrace.as_str());
+        environment.write(subtable(document.as_table_mut(), "environment"));
         let has_routes = document.contains_key("routes");
         let routes = subtable(document.as_table_mut(), "routes");
         if !has_routes {
@@ -194,7 +209,8 @@ impl Baseline {
             routes.set_implicit(true);
         }
         for (name, route) in &samples.routes {
-            write_route(subtable(routes, &name.to_string()), route);
+            let name = name.to_string();
+            write_route(subtable(routes, &name), route, self.routes.get(&name));
         }
         routes.sort_values();
         for (place, (_, item)) in (AFTER_ALL_ELSE..).zip(routes.iter_mut()) {
@@ -210,19 +226,24 @@ impl Baseline {
     }
 }
 
-fn write_route(table: &mut Table, route: &Route) {
+fn write_route(table: &mut Table, route: &Route, before: Option<&RouteWas>) {
     let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
     set(table, "requests", number(route.steady()));
-    set(table, "warmup", number(route.cold()));
-    if route.cold() > 0 {
-        set(table, "warmup_faults", route.cold_faults());
+    if route.runs > 1 {
+        set(table, "runs", number(route.runs));
+    } else {
+        table.remove("runs");
+    }
+    set(table, "warmup", number(route.warmup.requests()));
+    if route.warmup.requests() > 0 {
+        set(table, "warmup_faults", route.cold_faults);
     } else {
         table.remove("warmup_faults");
     }
     let mut nothing = Array::new();
     for metric in Metric::all() {
         let name = metric.name();
-        let Some(was) = route.figures(metric).and_then(Was::of) else {
+        let Some(was) = Was::of(route, metric) else {
             table.remove(&name);
             continue;
         };
@@ -241,8 +262,23 @@ fn write_route(table: &mut Table, route: &Route) {
         if was.alike.rounded() > 1.0 {
             figures.insert("alike", was.alike.rounded().into());
         }
+        // One run cannot say how far runs lie apart; what several said is not unlearned.
+        let learned = before.filter(|_| route.runs == 1);
+        let learned = learned.and_then(|before| before.figures.get(&metric));
+        let between = learned.map_or(was.between, |learned| learned.between);
+        if between != Quantiles::default() {
+            figures.insert("between", between.into_iter().collect::<Array>().into());
+        }
         set(table, &name, figures);
     }
+    let mut calls = InlineTable::new();
+    for call in Call::ALL {
+        let count = route.half_call(call);
+        if count > 0 {
+            calls.insert(call.name(), count.into());
+        }
+    }
+    set(table, "calls", calls);
     if nothing.is_empty() {
         table.remove("nothing");
     } else {
@@ -250,90 +286,39 @@ fn write_route(table: &mut Table, route: &Route) {
     }
 }
 
-/// What is written beside the entry stays.
-fn set(table: &mut Table, key: &str, new: impl Into<Value>) {
-    let mut new = new.into();
-    match table.get_mut(key).and_then(Item::as_value_mut) {
-        Some(old) => {
-            *new.decor_mut() = old.decor().clone();
-            *old = new;
-        }
-        None => {
-            table.insert(key, Item::Value(new));
-        }
-    }
+/// What stands in a table of limits.
+fn limits() -> impl Iterator<Item = String> {
+    let figures = Metric::all().map(|metric| match metric {
+        Metric::Faults => "max".to_owned(),
+        other => format!("max_{}", other.name()),
+    });
+    figures.chain(["max_warmup".to_owned()])
 }
 
-/// The table of this name, made where there is none.
-fn subtable<'a>(table: &'a mut Table, key: &str) -> &'a mut Table {
-    let item = table.entry(key).or_insert_with(toml_edit::table);
-    if !item.is_table() {
-        // Written in one line by hand.
-        let in_one_line = std::mem::take(item).into_table();
-        *item = Item::Table(in_one_line.unwrap_or_default());
-    }
-    item.as_table_mut().expect("it is one by now")
-}
-
-fn entry(at: &str, why: impl Into<String>) -> BaselineError {
-    BaselineError::Entry {
-        at: at.to_owned(),
-        why: why.into(),
-    }
-}
-
-fn unknown(at: &str) -> BaselineError {
-    entry(at, "no such entry; is it misspelt?")
-}
-
-fn table<'a>(item: &'a Item, at: &str) -> Result<&'a dyn TableLike, BaselineError> {
-    item.as_table_like()
-        .ok_or_else(|| entry(at, "it should be a table"))
-}
-
-fn integer(item: &Item, at: &str) -> Result<i64, BaselineError> {
-    item.as_integer()
-        .ok_or_else(|| entry(at, "it should be a whole number"))
-}
-
-fn count(item: &Item, at: &str) -> Result<usize, BaselineError> {
-    usize::try_from(integer(item, at)?).map_err(|_| entry(at, "it should be no less than 0"))
-}
-
-fn environment(table: &dyn TableLike) -> Result<Environment, BaselineError> {
-    let mut environment = Environment::default();
-    for (key, item) in table.iter() {
-        let at = format!("environment.{key}");
-        let text = || {
-            item.as_str()
-                .map(str::to_owned)
-                .ok_or_else(|| entry(&at, "it should be a text"))
-        };
-        match key {
-            "kernel" => environment.kernel = text()?,
-            "memtrace" => environment.memtrace = text()?,
-            "page_size" => environment.page_size = integer(item, &at)?.unsigned_abs(),
-            _ => return Err(unknown(&at)),
-        }
-    }
-    Ok(environment)
-}
-
-fn route(table: &dyn TableLike, at: &str) -> Result<RouteWas, BaselineError> {
+fn route(entries: &dyn TableLike, at: &str) -> Result<RouteWas, BaselineError> {
     let mut route = RouteWas::default();
-    for (key, item) in table.iter() {
+    for (key, item) in entries.iter() {
         let at = format!("{at}.{key}");
         match key {
             "requests" => route.requests = count(item, &at)?,
             // For who reads the file.
-            "warmup" | "warmup_faults" => drop(count(item, &at)?),
+            "runs" | "warmup" | "warmup_faults" => drop(count(item, &at)?),
+            "calls" => {
+                let mut calls = BTreeMap::new();
+                for (name, item) in table(item, &at)?.iter() {
+                    let at = format!("{at}.{name}");
+                    let known = || Call::ALL.map(|call| call.name().to_owned());
+                    let call = Call::named(name).ok_or_else(|| unknown(&at, name, known()))?;
+                    calls.insert(call, integer(item, &at)?);
+                }
+                route.calls = Some(calls);
+            }
             "nothing" => {
                 let names = item.as_array().ok_or_else(|| entry(&at, "it should be a list"))?;
                 for name in names {
-                    let metric = name
-                        .as_str()
-                        .and_then(Metric::named)
-                        .ok_or_else(|| unknown(&at))?;
+                    let name = name.as_str().unwrap_or_default();
+                    let metric = Metric::named(name)
+                        .ok_or_else(|| unknown(&at, name, Metric::all().map(Metric::name)))?;
                     route.figures.insert(metric, Was::NOTHING);
                 }
             }
@@ -344,7 +329,11 @@ fn route(table: &dyn TableLike, at: &str) -> Result<RouteWas, BaselineError> {
                 if let Some(metric) = Metric::named(key) {
                     route.figures.insert(metric, was(item, &at)?);
                 } else {
-                    return Err(unknown(&at));
+                    let known =
+                        texts_of(&["requests", "runs", "warmup", "warmup_faults", "nothing", "calls"])
+                            .chain(Metric::all().map(Metric::name))
+                            .chain(limits());
+                    return Err(unknown(&at, key, known));
                 }
             }
         }
@@ -354,6 +343,7 @@ fn route(table: &dyn TableLike, at: &str) -> Result<RouteWas, BaselineError> {
 
 fn was(item: &Item, at: &str) -> Result<Was, BaselineError> {
     let mut quantiles = [None; Quantile::ALL.len()];
+    let mut between = Quantiles::default();
     let mut alike = Alike::NOT;
     for (key, item) in table(item, at)?.iter() {
         let at = format!("{at}.{key}");
@@ -368,7 +358,15 @@ fn was(item: &Item, at: &str) -> Result<Was, BaselineError> {
                     .and_then(Alike::from_number)
                     .ok_or_else(|| entry(&at, "it should be a number, 1 or more"))?;
             }
-            _ => return Err(unknown(&at)),
+            ("between", _) => between = integers(item, &at)?,
+            _ => {
+                let known = Quantile::ALL.map(|quantile| format!("p{}", quantile.percent()));
+                return Err(unknown(
+                    &at,
+                    key,
+                    known.into_iter().chain(texts_of(&["alike", "between"])),
+                ));
+            }
         }
     }
     let mut known = [0; Quantile::ALL.len()];
@@ -380,8 +378,27 @@ fn was(item: &Item, at: &str) -> Result<Was, BaselineError> {
     }
     Ok(Was {
         quantiles: known,
+        between,
         alike,
     })
+}
+
+fn integers(item: &Item, at: &str) -> Result<Quantiles, BaselineError> {
+    let why = || {
+        entry(
+            at,
+            format!(
+                "it should be a list of {} numbers, 0 or more",
+                Quantile::ALL.len()
+            ),
+        )
+    };
+    let list = item.as_array().ok_or_else(why)?;
+    let numbers = list
+        .iter()
+        .map(|value| value.as_integer().filter(|&number| number >= 0));
+    let numbers: Option<Vec<i64>> = numbers.collect();
+    numbers.and_then(|all| all.try_into().ok()).ok_or_else(why)
 }
 
 /// `max` and `max_major`: what they limit.

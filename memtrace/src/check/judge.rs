@@ -5,8 +5,10 @@
 use std::collections::BTreeSet;
 
 use super::{
-    baseline::{Baseline, Environment, Limits, RouteWas, Was},
+    baseline::{Baseline, Limits, RouteWas, Was},
     chance::{Alike, Quantile, Requests, at, likelihood},
+    entry::nearest,
+    environment::Environment,
     metric::Metric,
     samples::{REQUESTS_MAX, Route, Samples},
     warmup::{REQUESTS_MIN, WarmUp},
@@ -18,6 +20,9 @@ use crate::{
 
 /// That an unchanged program is found changed by chance, in one check of all its figures, is no more likely.
 pub const FALSE_ALARM: f64 = 1e-3;
+
+/// Runs of one program lie as many times as far apart as those did of which the baseline was written, hardly ever more.
+const APART: i64 = 2;
 
 /// What is found of one figure, or of a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,13 +92,37 @@ pub struct Line {
     pub verdict: Verdict,
 }
 
+/// What is said of a run as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// All is as it was, or less.
+    Within,
+    /// Something takes more.
+    Regression,
+    /// Not all could be judged, and of what could be, nothing takes more.
+    Inconclusive,
+}
+
+impl Status {
+    /// The exit status, as CONTRACT has it.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Within => 0,
+            Self::Regression => 1,
+            Self::Inconclusive => 3,
+        }
+    }
+}
+
 /// All of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Judgement {
     /// Route by route.
     pub lines: Vec<Line>,
-    /// Why nothing can be said at all, a sentence each.
+    /// Why less can be said than was asked, a sentence each.
     pub doubts: Vec<String>,
+    /// Events were lost, or the books do not balance: nothing that the run says counts.
+    pub is_lost: bool,
     /// What the reader should know, a sentence each.
     pub notes: Vec<String>,
 }
@@ -106,6 +135,19 @@ impl Line {
 }
 
 impl Judgement {
+    /// All of it in a word.
+    pub fn status(&self) -> Status {
+        if self.is_lost {
+            Status::Inconclusive
+        } else if self.is_regression() {
+            Status::Regression
+        } else if self.is_inconclusive() {
+            Status::Inconclusive
+        } else {
+            Status::Within
+        }
+    }
+
     /// Something takes more than it did.
     pub fn is_regression(&self) -> bool {
         self.lines.iter().any(|line| line.verdict.is_regression())
@@ -153,6 +195,12 @@ pub fn judge(baseline: &Baseline, samples: &Samples, environment: &Environment, 
     if samples.routes.is_empty() {
         judgement.doubts.push("the run has no requests".to_owned());
     }
+    if !environment.holds_threshold() {
+        let drifts = samples.routes.iter();
+        let drifts = drifts.filter_map(|(name, route)| Some(route.drift?.sentence(&name.to_string())));
+        judgement.notes.extend(drifts);
+    }
+    misspelt(&mut judgement, baseline, only);
     surroundings(&mut judgement, &baseline.environment, environment);
     left_out(&mut judgement, samples);
     judgement
@@ -198,71 +246,84 @@ fn of_route(name: &str, was: &RouteWas, route: &Route, chance: f64) -> Vec<Line>
         return vec![whole(name, Verdict::TooFew)];
     }
     let figures = Metric::all().filter_map(|metric| {
-        let was_figure = was.figures.get(&metric)?;
+        let held = Held {
+            metric,
+            was: was.figures.get(&metric)?,
+            requests: was.requests,
+            route,
+            chance,
+        };
         let Some(figures) = route.figures(metric) else {
             return Some(unknown(name, What::Figure(metric, Quantile::P50)));
         };
-        Some(of_figure(name, metric, was_figure, was.requests, figures, chance))
+        Some(held.judge(name, figures))
     });
     figures.collect()
 }
 
-fn of_figure(name: &str, metric: Metric, was: &Was, requests: usize, figures: &[i64], chance: f64) -> Line {
-    let mut sorted = figures.to_vec();
-    sorted.sort_unstable();
-    let line = |quantile, before| {
-        let is = at(&sorted, quantile).unwrap_or_default();
-        Line {
-            what: What::Figure(metric, quantile),
-            was: Some(before),
-            is: Some(is),
-            least: least(metric, quantile, before),
-            ..whole(name, Verdict::Same)
-        }
-    };
-    let mut lines =
-        std::iter::zip(Quantile::ALL, was.quantiles).map(|(quantile, before)| line(quantile, before));
-    let has_more = |line: &Line| match (line.what, line.was) {
-        (What::Figure(_, quantile), Some(before)) => {
-            line.change() > line.least && is_unlikely(before, quantile, was, requests, figures, chance)
-        }
-        _ => false,
-    };
-    if let Some(more) = lines.clone().find(has_more) {
-        return Line {
-            verdict: Verdict::More,
-            ..more
-        };
-    }
-    let half = lines.next().unwrap_or_else(|| whole(name, Verdict::Same));
-    let verdict = if half.change() < -half.least {
-        Verdict::Less
-    } else {
-        Verdict::Same
-    };
-    Line { verdict, ..half }
+/// A figure of a route, and what it is held to.
+#[derive(Clone, Copy)]
+struct Held<'a> {
+    metric: Metric,
+    was: &'a Was,
+    /// Of so many requests.
+    requests: usize,
+    route: &'a Route,
+    /// What chance does no more often than this is not chance.
+    chance: f64,
 }
 
-/// Whether so many requests have more than this quantile was, that chance would hardly do it.
-fn is_unlikely(
-    before: i64,
-    quantile: Quantile,
-    was: &Was,
-    requests: usize,
-    figures: &[i64],
-    chance: f64,
-) -> bool {
-    let which: Vec<bool> = figures.iter().map(|&figure| figure > before).collect();
-    let before = Requests {
-        count: requests,
-        alike: was.alike,
-    };
-    let after = Requests {
-        count: figures.len(),
-        alike: Alike::of(&which),
-    };
-    let more = which.iter().filter(|&&is| is).count();
-    likelihood(before, quantile, after, more) < chance
+impl Held<'_> {
+    fn judge(self, name: &str, figures: &[i64]) -> Line {
+        let mut sorted = figures.to_vec();
+        sorted.sort_unstable();
+        let line = |(quantile, before)| {
+            let apart = self.was.between(quantile).saturating_mul(APART);
+            Line {
+                what: What::Figure(self.metric, quantile),
+                was: Some(before),
+                is: at(&sorted, quantile),
+                least: least(self.metric, quantile, before).max(apart),
+                ..whole(name, Verdict::Same)
+            }
+        };
+        let lines = std::iter::zip(Quantile::ALL, self.was.quantiles).map(line);
+        let has_more = |line: &Line| match (line.what, line.was) {
+            (What::Figure(_, quantile), Some(before)) => {
+                line.change() > line.least && self.is_unlikely(before, quantile, figures)
+            }
+            _ => false,
+        };
+        if let Some(more) = lines.clone().find(has_more) {
+            return Line {
+                verdict: Verdict::More,
+                ..more
+            };
+        }
+        let half = lines.clone().next();
+        let half = half.unwrap_or_else(|| whole(name, Verdict::Same));
+        let verdict = if half.change() < -half.least {
+            Verdict::Less
+        } else {
+            Verdict::Same
+        };
+        Line { verdict, ..half }
+    }
+
+    /// Whether so many requests have more than this quantile was, that chance would hardly do it.
+    fn is_unlikely(self, before: i64, quantile: Quantile, figures: &[i64]) -> bool {
+        let which: Vec<bool> = figures.iter().map(|&figure| figure > before).collect();
+        let more = which.iter().filter(|&&is| is).count();
+        let before = Requests {
+            count: self.requests,
+            alike: self.was.alike,
+        };
+        let after = Requests {
+            count: figures.len(),
+            alike: self.route.alike(&which),
+        };
+        likelihood(before, quantile, after, more) < self.chance
+    }
 }
 
 /// A change of no more is none worth a word: of what few requests have, less than of what half of them have.
@@ -298,8 +359,44 @@ fn over_limits(name: &str, route: &Route, baseline: &Baseline, own: Option<&Limi
         over(What::Most(metric), *limit, *figures.iter().max()?)
     });
     let warmup = own.and_then(|own| own.warmup).or(baseline.limits.warmup);
-    let warmup = warmup.and_then(|limit| over(What::WarmUp, limit, route.cold_faults()));
+    let warmup = warmup.and_then(|limit| over(What::WarmUp, limit, route.cold_faults));
     figures.chain(warmup).collect()
+}
+
+/// Routes that are missing may be written otherwise in the run; requests that were asked for, in either.
+fn misspelt(judgement: &mut Judgement, baseline: &Baseline, only: &[Only]) {
+    let of = |verdict| {
+        let lines = judgement.lines.iter().filter(move |line| line.verdict == verdict);
+        lines.map(|line| line.route.clone())
+    };
+    let notes: Vec<String> = of(Verdict::Missing)
+        .filter_map(|missing| {
+            let meant = nearest(&missing, of(Verdict::New))?;
+            Some(format!("{missing} is not in this run; did you mean {meant}?"))
+        })
+        .collect();
+    let known: BTreeSet<&String> = judgement
+        .lines
+        .iter()
+        .map(|line| &line.route)
+        .chain(baseline.routes.keys())
+        .collect();
+    let doubts: Vec<String> = only
+        .iter()
+        .filter(|only| {
+            !known
+                .iter()
+                .any(|name| is_asked(name, std::slice::from_ref(*only)))
+        })
+        .map(|only| {
+            let asked = only.to_string();
+            let meant = nearest(&asked, known.iter().map(|&name| name.clone()));
+            let meant = meant.map_or_else(String::new, |meant| format!("; did you mean {meant}?"));
+            format!("{asked} is neither in the run nor in the baseline{meant}")
+        })
+        .collect();
+    judgement.notes.extend(notes);
+    judgement.doubts.extend(doubts);
 }
 
 fn surroundings(judgement: &mut Judgement, was: &Environment, is: &Environment) {
@@ -313,11 +410,9 @@ fn surroundings(judgement: &mut Judgement, was: &Environment, is: &Environment) 
         .lines
         .iter()
         .any(|line| matches!(line.verdict, Verdict::More | Verdict::Less));
-    if has_moved && !was.kernel.is_empty() && was.kernel != is.kernel {
-        judgement.notes.push(format!(
-            "the baseline is of another kernel, {}; this one is {}",
-            was.kernel, is.kernel
-        ));
+    judgement.notes.extend(was.other_programs(is));
+    if has_moved {
+        judgement.notes.extend(was.changes(is));
     }
 }
 

@@ -128,6 +128,66 @@ impl Metric {
     }
 }
 
+/// A call that changes the address space. They explain figures, and are not judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Call {
+    /// `mmap`
+    Mmap,
+    /// `munmap`
+    Munmap,
+    /// `brk`
+    Brk,
+    /// `mremap`
+    Mremap,
+    /// `madvise`
+    Madvise,
+    /// `mprotect`
+    Mprotect,
+}
+
+impl Call {
+    /// All of them, in the order in which they are told.
+    pub const ALL: [Self; 6] = [
+        Self::Mmap,
+        Self::Munmap,
+        Self::Brk,
+        Self::Mremap,
+        Self::Madvise,
+        Self::Mprotect,
+    ];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mmap => "mmap",
+            Self::Munmap => "munmap",
+            Self::Brk => "brk",
+            Self::Mremap => "mremap",
+            Self::Madvise => "madvise",
+            Self::Mprotect => "mprotect",
+        }
+    }
+
+    /// The one of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|call| call.name() == name)
+    }
+
+    /// How often a request made it.
+    pub fn of(self, request: &Request) -> u32 {
+        let space = &request.space;
+        let calls = match self {
+            Self::Mmap => space.mmap_calls,
+            Self::Munmap => space.munmap_calls,
+            Self::Brk => space.brk_calls,
+            Self::Mremap => space.mremap_calls,
+            Self::Madvise => space.madvise_calls,
+            Self::Mprotect => space.mprotect_calls,
+        };
+        u32::try_from(calls).unwrap_or(u32::MAX)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,5 +198,8 @@ mod tests {
             assert_eq!(Metric::named(&metric.name()), Some(metric));
         }
         assert_eq!(Metric::named("fault"), None);
+        for call in Call::ALL {
+            assert_eq!(Call::named(call.name()), Some(call));
+        }
     }
 }

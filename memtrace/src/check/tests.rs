@@ -1,22 +1,22 @@
 //! Runs of made-up requests, held to baselines of such.
 
-use jiff::tz::TimeZone;
+use std::collections::BTreeMap;
 
 use super::{
-    baseline::{Baseline, Environment},
+    baseline::Baseline,
     chance::Quantile,
+    environment::Environment,
     judge::{Judgement, Verdict, What, judge},
     metric::Metric,
     samples::{Gathering, Samples},
-    text,
+    why::whys,
 };
 use crate::{
     ledger::entry::{Request, Rss},
-    report::{
-        sample::request,
-        table::{TableOptions, WallClock},
-    },
+    report::{sample::request, view::Only},
 };
+
+mod told;
 
 /// Requests of one route that take so many faults each.
 fn touches(faults: impl IntoIterator<Item = u64>) -> Vec<Request> {
@@ -39,7 +39,14 @@ fn here() -> Environment {
         kernel: "6.18.0".to_owned(),
         page_size: 4096,
         memtrace: "0.1.0".to_owned(),
+        huge_pages: Some("madvise".to_owned()),
+        programs: texts("node", "1a2b3c"),
+        settings: Some(texts("MALLOC_ARENA_MAX", "2")),
     }
+}
+
+fn texts(name: &str, text: &str) -> BTreeMap<String, String> {
+    [(name.to_owned(), text.to_owned())].into()
 }
 
 fn written(requests: &[Request]) -> String {
@@ -245,6 +252,175 @@ fn another_page_size_is_inconclusive_and_another_kernel_is_named_where_something
 }
 
 #[test]
+fn what_else_is_another_is_named_where_something_moved() {
+    let text = written(&touches([60; 100]));
+    let elsewhere = Environment {
+        huge_pages: Some("always".to_owned()),
+        programs: texts("node", "4d5e6f"),
+        settings: Some(texts("MALLOC_MMAP_THRESHOLD_", "65536")),
+        ..here()
+    };
+    let moved = judge(&baseline(&text), &run(&touches([80; 100])), &elsewhere, &[]);
+    assert_eq!(
+        moved.notes,
+        [
+            "huge pages are for `always` now, and were for `madvise`",
+            "node is another build than the baseline's",
+            "MALLOC_ARENA_MAX is not set now, and was `2`",
+            "MALLOC_MMAP_THRESHOLD_ is `65536` now, and was not set",
+        ]
+    );
+    let older = text.lines().filter(|line| {
+        !["huge_pages", "programs", "settings"]
+            .iter()
+            .any(|key| line.starts_with(key))
+    });
+    let older: Vec<&str> = older.collect();
+    let older = baseline(&older.join("\n"));
+    let moved = judge(&older, &run(&touches([80; 100])), &elsewhere, &[]);
+    assert_eq!(moved.notes, [""; 0], "an older baseline does not say");
+}
+
+#[test]
+fn other_programs_are_named_in_any_case() {
+    let before = touches([60; 100]);
+    let other = Environment {
+        programs: texts("python3.13", "77"),
+        ..here()
+    };
+    let judgement = judge(&baseline(&written(&before)), &run(&before), &other, &[]);
+    assert_eq!(
+        judgement.notes,
+        ["the run is of other programs (python3.13) than the baseline (node)"]
+    );
+}
+
+#[test]
+fn what_is_misspelt_is_guessed() {
+    let before = touches([60; 100]);
+    let misspelt = written(&before).replace("GET /touch", "GET /tuoch");
+    let judgement = judge(&baseline(&misspelt), &run(&before), &here(), &[]);
+    assert!(judgement.is_inconclusive());
+    assert_eq!(
+        judgement.notes,
+        ["GET /tuoch is not in this run; did you mean GET /touch?"]
+    );
+    let only: Only = "GET /tuch".parse().expect("a pattern");
+    let judgement = judge(&baseline(&written(&before)), &run(&[]), &here(), &[only]);
+    assert!(judgement.is_inconclusive());
+    assert!(
+        judgement
+            .doubts
+            .iter()
+            .any(|doubt| doubt.ends_with("did you mean GET /touch?")),
+        "{judgement:?}"
+    );
+}
+
+#[test]
+fn requests_of_several_runs_are_named_with_their_recording() {
+    let before = baseline(&written(&touches([48; 50])));
+    let with_one = |most| run(&touches([[60; 49].as_slice(), &[most]].concat()));
+    // The first has not this route at all.
+    let other: Vec<Request> = (0..50).map(|id| request(id, "GET", "/other", 7)).collect();
+    let after = Samples::pool(vec![run(&other), with_one(75), with_one(90)]);
+    let judgement = judge(&before, &after, &here(), &[]);
+    let sentence = |recordings: &[String]| {
+        let whys = whys(&judgement, &before, &after, recordings);
+        whys.first()
+            .and_then(|why| why.sentences().pop())
+            .unwrap_or_default()
+    };
+    let recordings = ["a", "b", "c"].map(|name| format!("{name}.mtr"));
+    assert_eq!(
+        sentence(&recordings),
+        "The requests with the most faults: 50 of c.mtr (90), 50 of b.mtr (75), 1 of b.mtr (60) \
+         (`memtrace report c.mtr --id 50` shows one)."
+    );
+    assert_eq!(
+        sentence(&[]),
+        "The requests with the most faults: 50 (90), 50 (75), 1 (60) \
+         (with `--keep FILE`, `memtrace report FILE --id 50` shows one)."
+    );
+}
+
+/// Runs of fifty requests that are alike in each.
+fn runs(faults: &[u64]) -> Samples {
+    Samples::pool(faults.iter().map(|&one| run(&touches([one; 50]))).collect())
+}
+
+#[test]
+fn how_far_runs_lie_apart_is_learned_from_several() {
+    let of_three = Baseline::default().updated(&runs(&[48, 52, 50]), &here());
+    assert!(of_three.contains("requests = 150\nruns = 3\n"), "{of_three}");
+    let figures = "faults = { p50 = 50, p75 = 52, p90 = 52, p95 = 52, p99 = 52, between = [4, 4, 4, 4, 4] }";
+    assert!(of_three.contains(figures), "{of_three}");
+    let judged = |samples: &Samples| judge(&baseline(&of_three), samples, &here(), &[]);
+    assert_eq!(verdicts(&judged(&runs(&[58]))), [], "twice as far");
+    assert_eq!(verdicts(&judged(&runs(&[59])))[0], (FAULTS, Verdict::More));
+    assert_eq!(
+        verdicts(&judged(&runs(&[60, 61])))[0].1,
+        Verdict::More,
+        "several are judged as one"
+    );
+    let few = Samples::pool(vec![run(&touches([50; 50])), run(&touches([50; 5]))]);
+    assert!(
+        judged(&few).is_inconclusive(),
+        "nobody knows where the second has warmed up"
+    );
+    for bad in ["[4, 4]", "[4, 4, 4, 4, -1]", "4", "[4, 4, 4, 4, \"4\"]"] {
+        let text = of_three.replace("[4, 4, 4, 4, 4]", bad);
+        let error = Baseline::parse(&text).expect_err(bad).to_string();
+        assert!(
+            error.contains("between: it should be a list of 5 numbers"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn what_several_runs_taught_is_not_unlearned_by_one() {
+    let of_three = Baseline::default().updated(&runs(&[48, 52, 50]), &here());
+    let of_one = baseline(&of_three).updated(&runs(&[80]), &here());
+    assert!(
+        of_one.contains("p50 = 80, p75 = 80, p90 = 80, p95 = 80, p99 = 80, between = [4, 4, 4, 4, 4]"),
+        "{of_one}"
+    );
+    assert!(!of_one.contains("runs ="), "{of_one}");
+    let judged = judge(&baseline(&of_one), &runs(&[88]), &here(), &[]);
+    assert_eq!(verdicts(&judged), [], "twice as far");
+    let of_two = baseline(&of_one).updated(&runs(&[80, 81]), &here());
+    assert!(of_two.contains("between = [1, 1, 1, 1, 1]"), "{of_two}");
+}
+
+#[test]
+fn what_a_threshold_that_moves_does_is_said_unless_it_is_held() {
+    let mut requests = touches((0..200).map(|i| if i < 90 { 48 } else { 0 }));
+    for request in &mut requests[..90] {
+        request.space.mmap_calls = 1;
+        request.space.munmap_calls = 1;
+    }
+    let samples = run(&requests);
+    let judgement =
+        |environment: &Environment| judge(&baseline(&written(&requests)), &samples, environment, &[]);
+    let notes = judgement(&here()).notes;
+    assert!(
+        notes.len() == 1 && notes[0].starts_with("GET /touch: the first requests map and unmap memory"),
+        "{notes:?}"
+    );
+    for (name, value) in [
+        ("MALLOC_MMAP_THRESHOLD_", "65536"),
+        ("GLIBC_TUNABLES", "glibc.malloc.mmap_threshold=65536"),
+    ] {
+        let held = Environment {
+            settings: Some(texts(name, value)),
+            ..here()
+        };
+        assert_eq!(judgement(&held).notes, [""; 0]);
+    }
+}
+
+#[test]
 fn a_figure_that_the_run_does_not_know_never_passes() {
     let before = touches([60; 100]);
     let mut timed = before.clone();
@@ -320,7 +496,15 @@ fn what_is_no_baseline_is_refused_by_name() {
     assert!(changed("version = 1", "version = 2").contains("2 is none"));
     assert!(changed("[environment]", "[enviroment]").starts_with("enviroment: no such entry"));
     assert!(changed("page_size = 4096", "page_size = \"4K\"").contains("a whole number"));
-    assert!(changed("warmup = 0", "max_majr = 0").contains("max_majr: no such entry"));
+    assert!(
+        changed("warmup = 0", "max_majr = 0").contains("max_majr: no such entry; did you mean max_major?")
+    );
+    assert!(
+        changed("calls = {}", "calls = { map = 1 }").contains("calls.map: no such entry; did you mean mmap?")
+    );
+    assert!(
+        changed("node = \"1a2b3c\"", "node = 7").contains("environment.programs.node: it should be a text")
+    );
     assert!(changed("warmup = 0", "max_mmap_bytes = \"2 MB\"").contains("\"2 MiB\""));
     assert!(changed("warmup = 0", "max = \"2 MiB\"").contains("a whole number"));
     assert!(changed("warmup = 0", "warmup = -1").contains("no less than 0"));
@@ -330,24 +514,4 @@ fn what_is_no_baseline_is_refused_by_name() {
     assert!(changed("\"major\"", "\"mayor\"").contains("nothing: no such entry"));
     assert!(refused("version = 1\nroutes = 3").contains("routes: it should be a table"));
     assert!(refused("version = ").contains("TOML parse error at line 1"));
-}
-
-#[test]
-fn the_verdicts_are_told() {
-    let before = touches((0..100).map(|i| if i < 4 { 900 } else { 48 }));
-    let mut after = touches((0..100).map(|i| if i < 3 { 700 } else { 60 }));
-    after.extend((200..250).map(|id| request(id, "POST", "/saju", 7)));
-    let samples = run(&after);
-    let judgement = judge(&baseline(&written(&before)), &samples, &here(), &[]);
-    let mut out = Vec::new();
-    let options = TableOptions {
-        width: None,
-        colour: false,
-        wall: WallClock {
-            offset_ns: 0,
-            zone: TimeZone::UTC,
-        },
-    };
-    text::write(&judgement, &samples, &options, &mut out);
-    insta::assert_snapshot!(String::from_utf8(out).expect("text"));
 }

@@ -21,6 +21,26 @@ pub enum WarmUp {
     Unknown,
 }
 
+impl WarmUp {
+    /// How many requests are known to be part of it.
+    pub fn requests(self) -> usize {
+        match self {
+            Self::Ends(end) => end,
+            Self::GoesOn | Self::Unknown => 0,
+        }
+    }
+
+    /// Those of several runs together.
+    pub fn of_all(runs: impl IntoIterator<Item = Self>) -> Self {
+        let both = |all: Self, one: Self| match (all, one) {
+            (Self::Ends(some), Self::Ends(more)) => Self::Ends(some + more),
+            (Self::GoesOn, _) | (_, Self::GoesOn) => Self::GoesOn,
+            (Self::Unknown, _) | (_, Self::Unknown) => Self::Unknown,
+        };
+        runs.into_iter().reduce(both).unwrap_or(Self::Unknown)
+    }
+}
+
 /// Looks for it in one figure of a route's requests, in the order in which they began.
 ///
 /// The second half of them is what is usual. A request is cold where it has more than 19 in 20 of those, by `least` at

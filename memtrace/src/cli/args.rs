@@ -2,17 +2,20 @@
 //!
 //! Owns names, defaults and what goes with what. Must not know how anything is done.
 
+mod quantity;
+
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 use memtrace_common::Tgid;
 
+use self::quantity::{duration, offset, size, tgid};
 use crate::{
-    diff,
     ledger::{SETTLE, route::Pattern},
     record::Asked,
     report::{
         Format,
+        form::Form,
         table::TableOptions,
         view::{Only, SortBy, View},
     },
@@ -20,6 +23,18 @@ use crate::{
     timeline::Detail,
 };
 
+/// What goes with a run that is traced now, and not with a recording.
+const LIVE: [&str; 9] = [
+    "TargetArgs",
+    "duration",
+    "requests",
+    "buffer",
+    "fault_time",
+    "settle",
+    "drive",
+    "patience",
+    "keep",
+];
 /// The ring's size where none is asked for, bytes.
 const BUFFER: u32 = 16 << 20;
 
@@ -59,8 +74,8 @@ pub(super) enum Verb {
     Export(ExportArgs),
     /// Two recordings side by side, route by route: what moved, and in which causes, regions and files.
     Diff(DiffArgs),
-    /// A recording held to a baseline, route by route: has anything come to take more than it did?
-    Check(CheckArgs),
+    /// A run held to a baseline, route by route: has anything come to take more than it did? Of a recording, or traced now.
+    Check(Box<CheckArgs>),
     /// What this kernel and this user can do, line by line, with a remedy for each `no`.
     Doctor(DoctorArgs),
     /// Holds a command until it is told to run it.
@@ -71,6 +86,20 @@ pub(super) enum Verb {
 /// `memtrace [TARGET] [OPTIONS]`
 #[derive(Args, Debug)]
 pub(super) struct LiveArgs {
+    /// What is traced.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// How the report looks and where it goes.
+    #[command(flatten)]
+    pub report: ReportArgs,
+    /// How much is said beside it.
+    #[command(flatten)]
+    pub voice: Voice,
+}
+
+/// What is traced, how long, and how.
+#[derive(Args, Clone, Debug)]
+pub(super) struct RunArgs {
     /// Whom to trace.
     #[command(flatten)]
     pub target: TargetArgs,
@@ -80,9 +109,6 @@ pub(super) struct LiveArgs {
     /// Stop after so many requests.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub requests: Option<u64>,
-    /// How the report looks and where it goes.
-    #[command(flatten)]
-    pub report: ReportArgs,
     /// Size of the ring buffer between kernel and memtrace, e.g. `64M`; rounded up to a power of two.
     #[arg(long, value_name = "SIZE", default_value = "16M", value_parser = size)]
     pub buffer: u32,
@@ -92,9 +118,6 @@ pub(super) struct LiveArgs {
     /// How long a request that has been answered waits, before it is listed, for work that may still be its.
     #[arg(long, value_name = "TIME", default_value = "250ms", value_parser = offset)]
     pub settle: Duration,
-    /// How much is said beside it.
-    #[command(flatten)]
-    pub voice: Voice,
 }
 
 impl LiveArgs {
@@ -102,36 +125,52 @@ impl LiveArgs {
     pub(super) fn asked(&self) -> Asked {
         let texts = |patterns: &[Pattern]| patterns.iter().map(ToString::to_string).collect();
         Asked {
-            port: self.target.port,
-            fault_time: self.fault_time,
-            requests: self.requests,
+            port: self.run.target.port,
+            fault_time: self.run.fault_time,
+            requests: self.run.requests,
             route: texts(&self.report.route),
             only: self.report.only.iter().map(ToString::to_string).collect(),
             query: self.report.query,
-            settle: u64::try_from(self.settle.as_nanos()).ok(),
+            settle: u64::try_from(self.run.settle.as_nanos()).ok(),
         }
     }
 
     /// What tracing the demo's app is: all as by default.
     pub(super) fn for_demo(args: &DemoArgs) -> Self {
         Self {
-            target: TargetArgs::default(),
-            duration: None,
-            requests: None,
+            run: RunArgs {
+                target: TargetArgs::default(),
+                duration: None,
+                requests: None,
+                buffer: BUFFER,
+                fault_time: true,
+                settle: Duration::from_nanos(SETTLE.0),
+            },
             report: ReportArgs {
                 perfetto: args.perfetto.clone(),
                 ..ReportArgs::default()
             },
-            buffer: BUFFER,
-            fault_time: true,
-            settle: Duration::from_nanos(SETTLE.0),
+            voice: args.voice,
+        }
+    }
+
+    /// The run that a check judges: there is no report of it.
+    pub(super) fn for_check(args: &CheckArgs) -> Self {
+        Self {
+            run: args.run.clone(),
+            report: ReportArgs {
+                is_left_out: true,
+                route: args.route.clone(),
+                only: args.only.clone(),
+                ..ReportArgs::default()
+            },
             voice: args.voice,
         }
     }
 }
 
 /// Whom to trace.
-#[derive(Args, Debug, Default)]
+#[derive(Args, Clone, Debug, Default)]
 pub(super) struct TargetArgs {
     /// This process; repeatable.
     #[arg(long, value_name = "PID", value_parser = tgid)]
@@ -156,9 +195,26 @@ pub(super) struct TargetArgs {
     pub no_follow: bool,
 }
 
+impl TargetArgs {
+    /// Somebody is named.
+    pub(super) fn is_named(&self) -> bool {
+        let named = [
+            !self.pid.is_empty(),
+            self.port.is_some(),
+            self.comm.is_some(),
+            self.cgroup.is_some(),
+            !self.command.is_empty(),
+        ];
+        named.contains(&true)
+    }
+}
+
 /// How a report looks and where it goes.
 #[derive(Args, Debug, Default)]
 pub(super) struct ReportArgs {
+    /// There is to be none.
+    #[arg(skip)]
+    pub is_left_out: bool,
     /// `table`, `ndjson` (an object a line, as requests end) or `json` (one document at the end).
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     pub format: Format,
@@ -192,7 +248,7 @@ impl ReportArgs {
     /// What is made of a run.
     pub(super) fn look(&self, table: TableOptions) -> Look {
         Look {
-            report: Some((self.format, table)),
+            report: (!self.is_left_out).then_some((self.format, table)),
             view: View {
                 min_faults: self.min_faults,
                 sort: self.sort,
@@ -270,7 +326,7 @@ pub(super) struct DiffArgs {
     pub after: PathBuf,
     /// `table` or `json` (one object).
     #[arg(long, value_name = "FORMAT", default_value = "table")]
-    pub format: diff::Format,
+    pub format: Form,
     /// Write it to this file; it appears once it is whole.
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
@@ -285,18 +341,49 @@ pub(super) struct DiffArgs {
     pub voice: Voice,
 }
 
-/// `memtrace check F.mtr --baseline FILE`
+/// `memtrace check F.mtr | [TARGET] --baseline FILE`
 #[derive(Args, Debug)]
 pub(super) struct CheckArgs {
-    /// The recording.
-    #[arg(value_name = "RECORDING")]
-    pub recording: PathBuf,
+    /// The recording of the run; without it, a TARGET is traced here and now.
+    #[arg(value_name = "RECORDING", conflicts_with_all = LIVE)]
+    pub recording: Option<PathBuf>,
+    /// Recordings of several runs of the same, which are judged, or make a baseline, as one.
+    #[arg(long, value_name = "RECORDING", num_args = 1.., conflicts_with_all = LIVE, conflicts_with_all = ["recording", "perfetto"])]
+    pub runs: Vec<PathBuf>,
+    /// What is traced, if it is no recording.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Run this while the target is traced, by `sh -c`: its end ends the run. With `-- COMMAND` it waits until that
+    /// listens on a TCP port (on --port, where that is given), and finds the port in `MEMTRACE_PORT`.
+    #[arg(long, value_name = "CLIENT")]
+    pub drive: Option<OsString>,
+    /// How long a COMMAND that is to be driven may take until it listens.
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration, requires = "drive")]
+    pub patience: Duration,
+    /// Keep the recording of what is traced in this file.
+    #[arg(long, value_name = "FILE")]
+    pub keep: Option<PathBuf>,
+    /// Also write a trace for the Perfetto UI (<https://ui.perfetto.dev>) to this file; it appears once it is whole.
+    #[arg(long, value_name = "FILE")]
+    pub perfetto: Option<PathBuf>,
     /// What requests took when that was found to be right; `--update` writes it.
     #[arg(long, value_name = "FILE")]
     pub baseline: PathBuf,
     /// Write the baseline anew with what this run has, once it has been compared. Comments and limits stay.
     #[arg(long)]
     pub update: bool,
+    /// `table` or `json` (one object).
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: Form,
+    /// Write the verdict to this file; it appears once it is whole.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Also write it as a comment for a pull request.
+    #[arg(long, value_name = "FILE")]
+    pub markdown: Option<PathBuf>,
+    /// Also write it as XML for any CI, as `JUnit` does: a test for each figure of each route.
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
     /// So many of each route's first requests are its warm-up; else it is found from the figures.
     #[arg(long, value_name = "N")]
     pub warmup: Option<usize>,
@@ -358,63 +445,6 @@ pub(super) struct HoldArgs {
     pub command: Vec<OsString>,
 }
 
-fn tgid(text: &str) -> Result<Tgid, String> {
-    match text.parse::<u32>() {
-        Ok(0) | Err(_) => Err("a process id is a number above 0".to_owned()),
-        Ok(pid) => Ok(Tgid(pid)),
-    }
-}
-
-/// A number and a unit that is longer than nothing: how long to trace.
-fn duration(text: &str) -> Result<Duration, String> {
-    match offset(text) {
-        Ok(duration) if duration.is_zero() => Err("the time to trace has to be longer than 0".to_owned()),
-        other => other,
-    }
-}
-
-/// A number and a unit: `ms`, `s` (the default), `m`, `h`.
-fn offset(text: &str) -> Result<Duration, String> {
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let seconds = match unit {
-        "ms" => 0.001,
-        "" | "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        _ => return Err(format!("'{unit}' is no unit of time; there are ms, s, m and h")),
-    };
-    let number: f64 = number.parse().map_err(|_| format!("'{number}' is no number"))?;
-    Duration::try_from_secs_f64(number * seconds).map_err(|error| error.to_string())
-}
-
-/// A number of bytes with an optional `K`, `M` or `G`; what the ring can have: a power of two, a page at least.
-fn size(text: &str) -> Result<u32, String> {
-    const LEAST: u64 = 4096;
-    const MOST: u64 = 1 << 31;
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let shift = match unit
-        .to_ascii_uppercase()
-        .trim_end_matches('B')
-        .trim_end_matches('I')
-    {
-        "" => 0,
-        "K" => 10,
-        "M" => 20,
-        "G" => 30,
-        _ => return Err(format!("'{unit}' is no unit of size; there are K, M and G")),
-    };
-    let number: u64 = number.parse().map_err(|_| format!("'{number}' is no number"))?;
-    let bytes = number
-        .checked_mul(1 << shift)
-        .filter(|&b| (1..=MOST).contains(&b));
-    let bytes = bytes.ok_or_else(|| "the ring can have from 4K to 2G".to_owned())?;
-    u32::try_from(bytes.max(LEAST).next_power_of_two()).map_err(|e| e.to_string())
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
@@ -427,28 +457,6 @@ mod tests {
     }
 
     #[test]
-    fn times_have_units() {
-        assert_eq!(duration("150ms"), Ok(Duration::from_millis(150)));
-        assert_eq!(duration("10s"), Ok(Duration::from_secs(10)));
-        assert_eq!(duration("1.5"), Ok(Duration::from_millis(1500)));
-        assert_eq!(duration("2m"), Ok(Duration::from_mins(2)));
-        for bad in ["0", "0s", "", "s", "10 s", "1x", "-1s", "9999999999999999999999h"] {
-            assert!(duration(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn sizes_are_what_a_ring_can_have() {
-        assert_eq!(size("16M"), Ok(16 << 20));
-        assert_eq!(size("100K"), Ok(128 << 10));
-        assert_eq!(size("1"), Ok(4096));
-        assert_eq!(size("64MiB"), Ok(64 << 20));
-        for bad in ["0", "", "3G", "12X", "K", "99999999999999999999"] {
-            assert!(size(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
     fn the_demo_is_traced_as_by_default() {
         let Cli { live, .. } = Cli::try_parse_from(["memtrace"]).unwrap();
         let Some(Verb::Demo(args)) = Cli::try_parse_from(["memtrace", "demo", "-v"]).unwrap().command else {
@@ -456,8 +464,8 @@ mod tests {
         };
         let demo = LiveArgs::for_demo(&args);
         assert_eq!(
-            (demo.buffer, demo.voice.verbose, demo.voice.quiet),
-            (live.buffer, 1, false)
+            (demo.run.buffer, demo.voice.verbose, demo.voice.quiet),
+            (live.run.buffer, 1, false)
         );
     }
 
@@ -465,7 +473,7 @@ mod tests {
     fn a_command_is_what_follows_two_dashes() {
         let cli =
             Cli::try_parse_from(["memtrace", "--requests", "3", "--", "node", "--pid", "x.js"]).unwrap();
-        assert_eq!(cli.live.target.command, ["node", "--pid", "x.js"]);
-        assert!(cli.live.target.pid.is_empty());
+        assert_eq!(cli.live.run.target.command, ["node", "--pid", "x.js"]);
+        assert!(cli.live.run.target.pid.is_empty());
     }
 }

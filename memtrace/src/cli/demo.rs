@@ -20,6 +20,7 @@ use memtrace_common::Tgid;
 
 use super::{
     args::{DemoAppArgs, DemoArgs, LiveArgs},
+    drive::LAST_WRITE,
     failure::Failure,
     live::{Stop, Tracing},
     output::Output,
@@ -40,9 +41,6 @@ use crate::demo::{
 const START: Duration = Duration::from_secs(5);
 /// How long all requests together may take: many times what they do.
 const DRIVE: Duration = Duration::from_secs(30);
-/// An answer is in the client's hands before the app's thread has returned from the write that sent it, which is the
-/// request's end. So long it may take.
-const LAST_WRITE: Duration = Duration::from_millis(100);
 /// Prose is no wider than this, on however wide a terminal.
 const PROSE_MOST: usize = 100;
 

@@ -38,11 +38,12 @@ fn side(recording: Recorded<'_>, path: &Path, args: &DiffArgs) -> Result<Side, F
     let origin = recording.preamble().origin.clone();
     let asked = recording.preamble().asked.otherwise(&args.route, &args.only);
     let mut gathering = Gathering::default();
-    let closed = recording.requests(&asked, |request| gathering.push(request))?;
+    let closed = recording.requests(&asked, None, |request| gathering.push(request))?;
     Ok(gathering.finish(About {
         name: path.display().to_string(),
         origin,
         asked,
+        programs: closed.programs,
         summary: closed.summary,
         is_conclusive: closed.is_conclusive,
     }))

@@ -28,6 +28,14 @@ use rustix::{
 use super::{args::HoldArgs, failure::Failure};
 use crate::kernel::own;
 
+/// How a command starts.
+pub(super) struct Start<'a> {
+    /// It ignores these signals.
+    pub ignored: &'a [i32],
+    /// Its standard output is memtrace's standard error: something else is read from the other.
+    pub is_aside: bool,
+}
+
 /// The command, held.
 pub(super) struct Held {
     child: tokio::process::Child,
@@ -38,9 +46,12 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// Starts the helper. The command itself has to be found before anything is started for it, and will ignore
-    /// these signals.
-    pub(super) fn spawn(command: &[OsString], user: Option<&str>, ignored: &[i32]) -> Result<Self, Failure> {
+    /// Starts the helper. The command itself has to be found before anything is started for it.
+    pub(super) fn spawn(
+        command: &[OsString],
+        user: Option<&str>,
+        start: &Start<'_>,
+    ) -> Result<Self, Failure> {
         let [program, ..] = command else {
             return Err(Failure::new(
                 "no command",
@@ -76,8 +87,11 @@ impl Held {
         if let Some(user) = user {
             helper.arg("--user").arg(user);
         }
-        for signal in ignored {
+        for signal in start.ignored {
             helper.arg("--ignore").arg(signal.to_string());
+        }
+        if start.is_aside {
+            helper.stdout(std::io::stderr());
         }
         let child = helper.arg("--").args(command).spawn().map_err(fail)?;
         let tgid = Tgid(child.id().unwrap_or_default());

@@ -4,6 +4,7 @@
 //! mean, how a report looks, or what comes before and after.
 
 use std::{
+    collections::BTreeMap,
     io::Write as _,
     time::{Duration, Instant},
 };
@@ -29,7 +30,7 @@ use crate::{
     kernel::{Live, Options, procfs, tell_maps},
     ledger::entry::Request,
     pipeline::Directive,
-    record::{End, Preamble},
+    record::{End, Preamble, Program},
     report::figure::counted,
     run::{Closed, Ending, Run},
 };
@@ -67,6 +68,8 @@ pub(super) struct Tracing {
     census: Instant,
     kept: Kept,
     adopted: Adopted,
+    /// What ran, once the probes have stopped.
+    programs: BTreeMap<String, Program>,
 }
 
 /// Requests that are kept beside the report, up to so many.
@@ -132,11 +135,11 @@ impl Tracing {
         recording: Option<Recording>,
     ) -> Result<Self, Failure> {
         let options = Options {
-            ring_bytes: args.buffer,
+            ring_bytes: args.run.buffer,
             follow: target.follows(),
             comm: target.comm(),
             cgroup: target.cgroup(),
-            fault_time: args.fault_time,
+            fault_time: args.run.fault_time,
             kernel_log: args.voice.verbose > 1,
         };
         let mut live = Live::attach(&options).map_err(|e| remedy::for_load(&e))?;
@@ -171,6 +174,7 @@ impl Tracing {
             census: Instant::now(),
             kept: Kept::default(),
             adopted,
+            programs: BTreeMap::new(),
         })
     }
 
@@ -232,7 +236,7 @@ impl Tracing {
             if self.intake.run.is_enough() {
                 return Ok(enough("there were as many requests as wanted"));
             }
-            if args.duration.is_some_and(|d| self.began.elapsed() >= d) {
+            if args.run.duration.is_some_and(|d| self.began.elapsed() >= d) {
                 return Ok(enough("its time is up"));
             }
             if chores.elapsed() >= CHORES {
@@ -302,6 +306,7 @@ impl Tracing {
     /// From here on nothing that happens is part of the run.
     pub(super) fn stop_probes(&mut self) -> Result<(), Failure> {
         if let Some(live) = self.live.take() {
+            self.programs = live.programs();
             let intake = &mut self.intake;
             live.finish(|event| intake.take(event))
                 .map_err(|e| remedy::for_load(&e))?;
@@ -317,11 +322,13 @@ impl Tracing {
             mut output,
             mut trace,
             mut kept,
+            programs,
             ..
         } = self;
         let mut ending = Ending {
             command_status,
             kernel: terminal::kernel_release(),
+            programs: programs.clone(),
             ..Ending::default()
         };
         let reader = [
@@ -336,7 +343,10 @@ impl Tracing {
             }
         }
         if let Some(recording) = &mut recording {
-            recording.end(End { command_status });
+            recording.end(&End {
+                command_status,
+                programs: programs.clone(),
+            });
             ending.notes.extend(recording.note());
         }
         ending.is_incomplete = !ending.notes.is_empty();
@@ -373,7 +383,7 @@ fn announce(args: &LiveArgs, adopted: Adopted) {
         processes,
         threads,
     } = adopted;
-    let name = match (&args.target.command.first(), first.and_then(procfs::process)) {
+    let name = match (&args.run.target.command.first(), first.and_then(procfs::process)) {
         (Some(command), _) => command.to_string_lossy().into_owned(),
         (None, Some(found)) => found.comm,
         (None, None) => "a target that is gone".to_owned(),
@@ -386,6 +396,7 @@ fn announce(args: &LiveArgs, adopted: Adopted) {
         n => format!("pid {pid} and {} more, {threads}", n - 1),
     };
     let port = args
+        .run
         .target
         .port
         .map_or(String::new(), |p| format!(" on port {p}"));

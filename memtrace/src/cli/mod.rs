@@ -7,8 +7,10 @@ mod check;
 mod demo;
 mod diff;
 mod doctor;
+mod drive;
 mod export;
 mod failure;
+mod forms;
 mod held;
 mod live;
 mod made;
@@ -65,7 +67,7 @@ pub fn main() -> ExitCode {
             Some(Verb::Report(args)) => replay::report(args),
             Some(Verb::Export(args)) => export::export(args),
             Some(Verb::Diff(args)) => diff::diff(args),
-            Some(Verb::Check(args)) => check::check(args),
+            Some(Verb::Check(args)) => check::check(args).await,
             Some(Verb::Hold(_) | Verb::DemoApp(_)) | None => run::live(&cli.live).await,
         }
     });

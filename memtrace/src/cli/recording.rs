@@ -138,7 +138,7 @@ impl Recording {
     }
 
     /// The run is over. Waits for room in the queue.
-    pub(super) fn end(&mut self, end: End) {
+    pub(super) fn end(&mut self, end: &End) {
         let (Some(recorder), Some(queue)) = (self.recorder.take(), self.queue.take()) else {
             return;
         };

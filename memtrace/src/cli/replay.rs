@@ -28,6 +28,7 @@ use crate::{
         read::{Block, Losses, Malformed, ReadError, Reader},
     },
     run::{Closed, Ending, Look, Run},
+    timeline::Detail,
 };
 
 /// Blocks that are read ahead, a few MiB each: enough for one thread to read while the other tells.
@@ -120,6 +121,11 @@ pub(super) struct Recorded<'a> {
 }
 
 impl<'a> Recorded<'a> {
+    /// Its path, as it was given.
+    pub(super) fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+
     pub(super) fn open(path: &'a Path, voice: Voice) -> Result<Self, Failure> {
         let fail = |why: ReadError| {
             let hint = match &why {
@@ -190,15 +196,32 @@ impl<'a> Recorded<'a> {
         })
     }
 
-    /// Tells it again as it was asked for, for the sake of its requests alone.
-    pub(super) fn requests(self, asked: &Asked, mut each: impl FnMut(&Request)) -> Result<Closed, Failure> {
-        let run = self.run(asked, Look::default())?;
+    /// Tells it again as it was asked for, for the sake of its requests, and of a timeline if that is wanted.
+    pub(super) fn requests(
+        self,
+        asked: &Asked,
+        mut trace: Option<Made>,
+        mut each: impl FnMut(&Request),
+    ) -> Result<Closed, Failure> {
+        let look = Look {
+            timeline: trace.is_some().then(Detail::default),
+            ..Look::default()
+        };
+        let run = self.run(asked, look)?;
         let mut nothing = Vec::new();
         let (run, ending) = self.tell(run, |run| {
             run.report(&mut nothing, &mut each);
+            if let Some(trace) = &mut trace {
+                trace.write(&mut run.take_trace())?;
+            }
             Ok(true)
         })?;
-        Ok(run.close(ending, &mut nothing, each))
+        let mut closed = run.close(ending, &mut nothing, each);
+        if let Some(mut trace) = trace {
+            trace.write(&mut closed.trace)?;
+            trace.complete()?;
+        }
+        Ok(closed)
     }
 
     /// Tells the run all events, and lets its report go on `between` blocks. Ends early where that returns `false`.
@@ -273,9 +296,11 @@ impl<'a> Recorded<'a> {
         if let Some(event) = losses.found(lost, gap) {
             run.feed(event);
         }
+        let end = reader.end();
         let ending = Ending {
-            command_status: reader.end().command_status,
+            command_status: end.command_status,
             kernel,
+            programs: end.programs,
             notes: reader.damage().notes(),
             is_incomplete: !reader.damage().is_none(),
         };

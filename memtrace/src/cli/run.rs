@@ -9,7 +9,9 @@ use tokio::process::Child;
 
 use super::{
     args::LiveArgs,
+    drive::{self, Drive},
     failure::{FAILED, Failure, INCONCLUSIVE},
+    held::Start,
     live::{Stop, Tracing},
     output::{Output, Written},
     recording::Recording,
@@ -25,9 +27,29 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How long a command that memtrace started may take to end when it is told to.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// What came of a run.
+pub(super) struct Traced {
+    /// Of its events.
+    pub closed: Closed,
+    /// How it came to its end.
+    pub end: End,
+}
+
+/// How a run ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// COMMAND has ended, with this status.
+    Command(i32),
+    /// The client has, with this one.
+    Client(i32),
+    /// It was told to, or had all that was wanted.
+    Enough,
+}
+
 /// Runs `memtrace [TARGET]`.
 pub(super) async fn live(args: &LiveArgs) -> Result<ExitCode, Failure> {
-    trace(args, args.report.output.as_deref(), None).await
+    let traced = trace(args, args.report.output.as_deref(), None, None).await?;
+    Ok(exit_status(&traced.closed))
 }
 
 /// Runs `memtrace record [TARGET]`.
@@ -39,14 +61,25 @@ pub(super) async fn record(args: &LiveArgs) -> Result<ExitCode, Failure> {
             "name the recording: memtrace record … -o run.mtr",
         ));
     };
-    trace(args, None, Some(path)).await
+    let traced = trace(args, None, Some(path), None).await?;
+    Ok(exit_status(&traced.closed))
+}
+
+/// Records a run that is read again at once, driven by this client if there is one.
+pub(super) async fn record_to_read(
+    args: &LiveArgs,
+    path: &Path,
+    drive: Option<Drive<'_>>,
+) -> Result<Traced, Failure> {
+    trace(args, None, Some(path), drive).await
 }
 
 async fn trace(
     args: &LiveArgs,
     report: Option<&Path>,
     recording: Option<&Path>,
-) -> Result<ExitCode, Failure> {
+    drive: Option<Drive<'_>>,
+) -> Result<Traced, Failure> {
     remedy::check_kernel()?;
     let mut signals = Signals::new()?;
     let drawing = args.report.perfetto.as_deref();
@@ -54,7 +87,11 @@ async fn trace(
     let output = Output::open(report)?;
     let trace = drawing.map(|path| Output::open(Some(path))).transpose()?;
     let recording = recording.map(Recording::open).transpose()?;
-    let mut target = Target::find(&args.target, signals.ignored())?;
+    let start = Start {
+        ignored: signals.ignored(),
+        is_aside: args.report.is_left_out,
+    };
+    let mut target = Target::find(&args.run.target, &start)?;
     let mut run = Tracing::attach(args, &target, output, trace, recording)?;
     let mut child = match target.held.take() {
         Some(held) => match held.release().await {
@@ -66,18 +103,23 @@ async fn trace(
         None => None,
     };
     run.begin(args);
-    let ended = async {
-        match child.as_mut() {
-            Some(child) => child.wait().await.map_or(i32::from(FAILED), command_status),
-            None => std::future::pending().await,
+    let over = over(child.as_mut(), drive, &target);
+    let end = match run.until_over(args, &target, over, &mut signals).await? {
+        Stop::Over(Ok(end)) => end,
+        Stop::Over(Err(failure)) => {
+            run.stop_probes()?;
+            if let Some(child) = &mut child {
+                terminate(child).await;
+            }
+            return Err(failure);
         }
+        Stop::Enough => End::Enough,
     };
-    let why = run.until_over(args, &target, ended, &mut signals).await?;
-    let status = match (why, child.as_mut()) {
-        (Stop::Over(status), _) => Some(status),
+    let status = match (end, child.as_mut()) {
+        (End::Command(status), _) => Some(status),
         (_, Some(child)) => {
             run.stop_probes()?;
-            end(child).await;
+            terminate(child).await;
             None
         }
         _ => None,
@@ -90,7 +132,33 @@ async fn trace(
     if let Some(recording) = over.recording {
         recording.finish().await?;
     }
-    Ok(exit_status(&over.closed))
+    let closed = over.closed;
+    Ok(Traced { closed, end })
+}
+
+/// Until COMMAND has ended, or the client has.
+async fn over(
+    command: Option<&mut Child>,
+    drive: Option<Drive<'_>>,
+    target: &Target,
+) -> Result<End, Failure> {
+    let ended = async {
+        match command {
+            Some(child) => child.wait().await.map_or(i32::from(FAILED), drive::status),
+            None => std::future::pending().await,
+        }
+    };
+    let driven = async {
+        match drive {
+            Some(drive) => drive.run(target).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        status = driven => status.map(End::Client),
+        status = ended => Ok(End::Command(status)),
+    }
 }
 
 /// What memtrace exits with after such a run.
@@ -126,17 +194,8 @@ pub(super) async fn written(
     }
 }
 
-/// 128 + N for signal N, as shells have it.
-fn command_status(status: std::process::ExitStatus) -> i32 {
-    use std::os::unix::process::ExitStatusExt as _;
-    status
-        .code()
-        .or_else(|| status.signal().map(|n| 128 + n))
-        .unwrap_or(i32::from(FAILED))
-}
-
 /// Ends a command that memtrace started and that runs on.
-async fn end(child: &mut Child) {
+async fn terminate(child: &mut Child) {
     if let Some(pid) = child.id().and_then(|id| i32::try_from(id).ok()) {
         // It may have ended by itself.
         let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM);

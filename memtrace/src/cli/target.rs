@@ -11,7 +11,11 @@ use std::{
 use memtrace_common::{Tgid, Tid};
 use rustix::thread::CapabilitySet;
 
-use super::{args::TargetArgs, failure::Failure, held::Held};
+use super::{
+    args::TargetArgs,
+    failure::Failure,
+    held::{Held, Start},
+};
 use crate::kernel::{pidns, procfs};
 
 const FIND_HINT: &str = "`pgrep -a NAME` finds a process by name";
@@ -36,44 +40,34 @@ enum Kind {
 }
 
 impl Target {
-    /// Finds what `args` name. A COMMAND is held by then, and ignores these signals.
-    pub(super) fn find(args: &TargetArgs, ignored: &[i32]) -> Result<Self, Failure> {
-        let named = [
+    /// Finds what `args` name. A COMMAND is held by then, and will start as this says.
+    pub(super) fn find(args: &TargetArgs, start: &Start<'_>) -> Result<Self, Failure> {
+        if !args.is_named() {
+            return Err(Failure::new(
+                "no target",
+                "nothing says whom to trace",
+                "memtrace --pid PID, --port PORT, --comm NAME, --cgroup PATH or -- COMMAND; or try `memtrace demo`",
+            ));
+        }
+        let kinds = [
             !args.pid.is_empty(),
-            args.port.is_some(),
+            // A port beside another target only narrows the list of requests.
+            args.port.is_some() && args.command.is_empty(),
             args.comm.is_some(),
             args.cgroup.is_some(),
-        ];
-        // A port beside another target only narrows the list of requests.
-        let kinds = [
-            named[0],
-            named[1] && args.command.is_empty(),
-            named[2],
-            named[3],
             !args.command.is_empty(),
         ];
-        match kinds.iter().filter(|&&k| k).count() {
-            0 => {
-                return Err(Failure::new(
-                    "no target",
-                    "nothing says whom to trace",
-                    "memtrace --pid PID, --port PORT, --comm NAME, --cgroup PATH or -- COMMAND; or try `memtrace demo`",
-                ));
-            }
-            1 => {}
-            _ => {
-                let hint = "name one of --pid, --port, --comm, --cgroup and -- COMMAND";
-                return Err(Failure::new(
-                    "more than one target",
-                    "they would be traced as one",
-                    hint,
-                ));
-            }
+        if kinds.iter().filter(|&&kind| kind).count() > 1 {
+            return Err(Failure::new(
+                "more than one target",
+                "they would be traced as one",
+                "name one of --pid, --port, --comm, --cgroup and -- COMMAND",
+            ));
         }
         check_proc()?;
         let follow = !args.no_follow;
         let (kind, held) = if !args.command.is_empty() {
-            let held = Held::spawn(&args.command, args.user.as_deref(), ignored)?;
+            let held = Held::spawn(&args.command, args.user.as_deref(), start)?;
             (Kind::Command(held.tgid()), Some(held))
         } else if let Some(port) = args.port {
             (Kind::Port(port), None)
@@ -143,6 +137,12 @@ impl Target {
     /// Whoever started it learns of its end, and says when the run is over.
     pub(super) fn is_own_child(&self) -> bool {
         matches!(self.kind, Kind::Command(_))
+    }
+
+    /// The TCP ports on which it listens, or a process that it has started.
+    pub(super) fn ports(&self) -> BTreeSet<u16> {
+        let all = self.processes().into_iter().flat_map(procfs::family);
+        all.flat_map(procfs::listening_ports).collect()
     }
 
     /// Children of a target are targets.

@@ -42,7 +42,15 @@ pub(super) fn origin(clocks: Clocks) -> Origin {
         arch: std::env::consts::ARCH.to_owned(),
         page_size: rustix::param::page_size() as u64,
         clocks,
+        huge_pages: huge_pages(),
     }
+}
+
+fn huge_pages() -> Option<String> {
+    let modes = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled").ok()?;
+    let (_, rest) = modes.split_once('[')?;
+    let (mode, _) = rest.split_once(']')?;
+    Some(mode.to_owned())
 }
 
 /// Standard error, for memtrace's own log.

@@ -11,7 +11,6 @@ mod table;
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
-    str::FromStr,
 };
 
 use self::moved::{Change, Sums, per_request, ranked};
@@ -20,8 +19,8 @@ use crate::{
         entry::{Request, Route, Summary},
         spread::{OTHER_METHOD, OTHER_ROUTE, ROUTES_MAX, Routes},
     },
-    record::{Asked, Origin},
-    report::table::TableOptions,
+    record::{Asked, Origin, Program},
+    report::{form::Form, table::TableOptions},
 };
 
 /// Fewer requests of a route than this are pointed out: chance alone may have moved their figures.
@@ -33,32 +32,14 @@ const FILES_MAX: usize = 16_384;
 /// What stands for the files after the first 16,384.
 pub const OTHER_FILES: &str = "(other files)";
 
-/// How a comparison is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Format {
-    /// For a person.
-    #[default]
-    Table,
-    /// One object on a line.
-    Json,
-}
+/// By the executables' base names; none where the recording does not say.
+type Programs = BTreeMap<String, Program>;
 
-/// A `--format` that does not exist.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("--format '{0}': no such format; there are table and json")]
-pub struct FormatError(String);
+/// So many digits of a build's identity are told.
+const BUILD: usize = 12;
 
-impl FromStr for Format {
-    type Err = FormatError;
-
-    fn from_str(name: &str) -> Result<Self, FormatError> {
-        match name {
-            "table" => Ok(Self::Table),
-            "json" => Ok(Self::Json),
-            _ => Err(FormatError(name.to_owned())),
-        }
-    }
-}
+/// What stands for what an older recording does not say.
+const UNKNOWN: &str = "unknown";
 
 /// The route, then the method.
 type Key = (String, String);
@@ -103,6 +84,8 @@ pub struct About {
     pub origin: Origin,
     /// What it was asked for, as it is told now.
     pub asked: Asked,
+    /// What ran in the targets.
+    pub programs: Programs,
     /// Its end.
     pub summary: Summary,
     /// Nothing of it is lost, cut off or damaged, and its books balance.
@@ -177,10 +160,10 @@ impl<'a> Diff<'a> {
     }
 
     /// Appends it.
-    pub fn write(&self, format: Format, options: &TableOptions, out: &mut Vec<u8>) {
-        match format {
-            Format::Table => table::write(self, options, out),
-            Format::Json => json::write(self, out),
+    pub fn write(&self, form: Form, options: &TableOptions, out: &mut Vec<u8>) {
+        match form {
+            Form::Table => table::write(self, options, out),
+            Form::Json => json::write(self, out),
         }
     }
 
@@ -196,6 +179,34 @@ impl<'a> Diff<'a> {
         };
         let port = |asked: &Asked| asked.port.map_or("any".to_owned(), |port| port.to_string());
         let size = |origin: &Origin| format!("{} B", origin.page_size);
+        let huge = |origin: &Origin| origin.huge_pages.clone().unwrap_or_else(|| UNKNOWN.to_owned());
+        let builds = |programs: &Programs| {
+            let build = |(name, program): (&String, &Program)| {
+                let build = program.build.as_deref().unwrap_or(UNKNOWN);
+                format!("{name} {}", build.get(..BUILD).unwrap_or(build))
+            };
+            let builds: Vec<String> = programs.iter().map(build).collect();
+            if builds.is_empty() {
+                UNKNOWN.to_owned()
+            } else {
+                list(&builds)
+            }
+        };
+        let settings = |programs: &Programs| {
+            let all: BTreeSet<String> = programs
+                .values()
+                .flat_map(|program| {
+                    program
+                        .settings
+                        .iter()
+                        .map(|(name, value)| format!("{name}={value}"))
+                })
+                .collect();
+            if programs.is_empty() {
+                return UNKNOWN.to_owned();
+            }
+            list(&all.into_iter().collect::<Vec<_>>())
+        };
         let timed = |asked: &Asked| if asked.fault_time { "yes" } else { "no" }.to_owned();
         let limit = |asked: &Asked| asked.requests.map_or("any".to_owned(), |n| n.to_string());
         let all = [
@@ -206,6 +217,9 @@ impl<'a> Diff<'a> {
                 was.origin.memtrace.clone(),
                 is.origin.memtrace.clone(),
             ),
+            ("huge pages", huge(&was.origin), huge(&is.origin)),
+            ("programs", builds(&was.programs), builds(&is.programs)),
+            ("settings", settings(&was.programs), settings(&is.programs)),
             ("--route", list(&was.asked.route), list(&is.asked.route)),
             ("--only", list(&was.asked.only), list(&is.asked.only)),
             ("--port", port(&was.asked), port(&is.asked)),

@@ -20,6 +20,7 @@ fn about(name: &str) -> About {
             ..Origin::default()
         },
         asked: Asked::default(),
+        programs: BTreeMap::new(),
         summary: sample::summary(),
         is_conclusive: true,
     }
@@ -43,7 +44,7 @@ fn side(name: &str, requests: &[Request]) -> Side {
     })
 }
 
-fn written(format: Format, width: Option<usize>, before: &Side, after: &Side) -> String {
+fn written(form: Form, width: Option<usize>, before: &Side, after: &Side) -> String {
     let options = TableOptions {
         width,
         colour: false,
@@ -53,7 +54,7 @@ fn written(format: Format, width: Option<usize>, before: &Side, after: &Side) ->
         },
     };
     let mut out = Vec::new();
-    Diff::of(before, after).write(format, &options, &mut out);
+    Diff::of(before, after).write(form, &options, &mut out);
     String::from_utf8(out).unwrap()
 }
 
@@ -93,13 +94,13 @@ fn two() -> (Side, Side) {
 #[test]
 fn routes_that_moved_came_and_went() {
     let (before, after) = two();
-    insta::assert_snapshot!(written(Format::Table, None, &before, &after));
+    insta::assert_snapshot!(written(Form::Table, None, &before, &after));
 }
 
 #[test]
 fn in_60_columns() {
     let (before, after) = two();
-    let text = written(Format::Table, Some(60), &before, &after);
+    let text = written(Form::Table, Some(60), &before, &after);
     assert!(text.lines().all(|line| line.chars().count() <= 60), "{text}");
     insta::assert_snapshot!(text);
 }
@@ -107,7 +108,7 @@ fn in_60_columns() {
 #[test]
 fn nothing_moved() {
     let (before, _) = two();
-    insta::assert_snapshot!(written(Format::Table, None, &before, &before));
+    insta::assert_snapshot!(written(Form::Table, None, &before, &before));
 }
 
 #[test]
@@ -124,13 +125,13 @@ fn runs_without_requests() {
         .notes
         .push("the recording is cut \u{1b}[2Joff".to_owned());
     after.about.is_conclusive = false;
-    insta::assert_snapshot!(written(Format::Table, None, &before, &after));
+    insta::assert_snapshot!(written(Form::Table, None, &before, &after));
 }
 
 #[test]
 fn json_is_one_object_of_integers_and_nulls() {
     let (before, after) = two();
-    let text = written(Format::Json, None, &before, &after);
+    let text = written(Form::Json, None, &before, &after);
     assert_eq!(text.matches('\n').count(), 1);
     let diff: Value = serde_json::from_str(&text).unwrap();
     assert!(
@@ -157,7 +158,7 @@ fn json_is_one_object_of_integers_and_nulls() {
     assert_eq!(gone["moved"]["region"]["anon"]["before"], 35);
     // What no request says is not known.
     let plain = side("c.mtr", &[sample::request(1, "GET", "/", 3)]);
-    let text = written(Format::Json, None, &plain, &plain);
+    let text = written(Form::Json, None, &plain, &plain);
     let diff: Value = serde_json::from_str(&text).unwrap();
     assert!(diff["routes"][0]["moved"]["cause"].is_null());
     assert!(diff["routes"][0]["before"]["rss_delta"].is_null());
@@ -216,7 +217,7 @@ proptest! {
             prop_assert_eq!(row.faults.sign(), 0);
             prop_assert!(row.causes.is_empty() && row.regions.is_empty() && row.files.is_empty());
         }
-        prop_assert!(!written(Format::Table, None, &side, &side).contains(" a request: "));
+        prop_assert!(!written(Form::Table, None, &side, &side).contains(" a request: "));
     }
 
     #[test]
@@ -254,7 +255,7 @@ proptest! {
         after in prop::collection::vec(sample::any_request(), 0..9),
         width in prop::option::of(0..200_usize),
     ) {
-        let text = written(Format::Table, width, &side("a.mtr", &before), &side("b.mtr", &after));
+        let text = written(Form::Table, width, &side("a.mtr", &before), &side("b.mtr", &after));
         let is_escaped = !text.contains('\u{1b}');
         prop_assert!(is_escaped);
     }

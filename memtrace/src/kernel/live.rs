@@ -5,7 +5,7 @@
 //! falls between is told apart by the counters themselves, so a busy target leaves no gap. Must not know requests.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     time::Duration,
 };
 
@@ -24,12 +24,13 @@ use super::{
     paths::Paths,
     procfs,
     resident::Resident,
+    runtime::Runtimes,
     sockets::Sockets,
 };
 use crate::{
     event::{Event, Notice, Socket},
     model::vma::{MAP_ANONYMOUS, MAP_SHARED},
-    record::Clocks,
+    record::{Clocks, Program},
 };
 
 /// Entries taken from the ring at a time, so that the rest of the program gets its turn.
@@ -61,6 +62,7 @@ pub struct Live {
     paths: Paths,
     resident: Resident,
     sockets: Sockets,
+    runtimes: Runtimes,
     received: u64,
     undecoded: u64,
     told: Emission,
@@ -86,6 +88,7 @@ impl Live {
             paths: Paths::default(),
             resident: Resident::default(),
             sockets: Sockets::default(),
+            runtimes: Runtimes::but_ours(),
             received: 0,
             undecoded: 0,
             told: Emission::default(),
@@ -95,6 +98,11 @@ impl Live {
     /// When the run began.
     pub fn began(&self) -> Clocks {
         self.clocks
+    }
+
+    /// What has run in the targets so far, by the executables' base names.
+    pub fn programs(&self) -> BTreeMap<String, Program> {
+        self.runtimes.programs()
     }
 
     /// Tells that the run began. Nothing is traced before a process is adopted.
@@ -140,6 +148,7 @@ impl Live {
             ))));
         }
         tell_maps(tgid, &mut sink);
+        self.runtimes.see(tgid);
         // A thread that is born while they are listed announces itself in the ring, but one that was being born
         // when the process became a target may do neither: look again.
         let mut threads: HashMap<Tid, FaultCount> = HashMap::new();
@@ -177,7 +186,7 @@ impl Live {
         let mut born: Vec<Tgid> = Vec::new();
         let (running, kin, sockets) = (&mut self.running, &mut self.kin, &mut self.sockets);
         let (leaving, dying, paths) = (&mut self.leaving, &mut self.dying, &mut self.paths);
-        let resident = &mut self.resident;
+        let (resident, runtimes) = (&mut self.resident, &mut self.runtimes);
         let mut each = |record: Result<Record<'_>, DecodeError>| {
             received += 1;
             let Ok(mut record) = record else {
@@ -208,6 +217,7 @@ impl Live {
                 // What was open across exec: the rest closed, and said nothing.
                 let tgid = Tgid(exec.header.tgid);
                 tell_maps(tgid, &mut sink);
+                runtimes.see(tgid);
                 for (fd, held) in held(tgid) {
                     sink(Event::Notice(held.notice(tgid, fd)));
                     found.push((tgid, fd, held));

@@ -25,6 +25,7 @@ mod programs;
 mod resident;
 mod rows;
 mod rss;
+mod runtime;
 mod sockets;
 mod targets;
 mod timing;

@@ -100,6 +100,28 @@ pub fn listening_on(port: u16) -> Vec<Tgid> {
     hit
 }
 
+/// The TCP ports on which a process listens.
+pub fn listening_ports(tgid: Tgid) -> Vec<u16> {
+    let listening = |open: OpenSocket| match open.socket {
+        Socket::Listener { port } => port,
+        _ => None,
+    };
+    sockets(tgid).into_iter().filter_map(listening).collect()
+}
+
+/// A process and whoever descends from it, as far as their parents are there.
+pub fn family(tgid: Tgid) -> Vec<Tgid> {
+    let all = processes();
+    let mut family = vec![tgid];
+    let mut known = 0;
+    while let Some(&parent) = family.get(known) {
+        known += 1;
+        let children = all.iter().filter(|found| found.parent == parent);
+        family.extend(children.map(|found| found.tgid).filter(|&child| child != parent));
+    }
+    family
+}
+
 /// A process's threads and their fault counters.
 pub fn threads(tgid: Tgid) -> Vec<(Tid, FaultCount)> {
     let Some(tasks) = open(tgid).and_then(|p| p.tasks().ok()) else {

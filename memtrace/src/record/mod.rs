@@ -23,7 +23,7 @@ mod tests;
 mod write;
 
 pub use block::Filled;
-pub use preamble::{Asked, Clocks, End, Origin, Preamble};
+pub use preamble::{Asked, Clocks, End, Origin, Preamble, Program};
 pub use write::Recorder;
 
 /// The version that is written. Older ones are read, see `migrate`; newer ones are refused.

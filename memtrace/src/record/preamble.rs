@@ -2,7 +2,10 @@
 //!
 //! Owns the magic bytes, the version, and the JSON behind them. Must not know events.
 
-use std::io::{self, Read};
+use std::{
+    collections::BTreeMap,
+    io::{self, Read},
+};
 
 use memtrace_common::Nanos;
 use serde::{Deserialize, Serialize};
@@ -86,6 +89,9 @@ pub struct Origin {
     pub page_size: u64,
     /// When tracing began.
     pub clocks: Clocks,
+    /// When memory is mapped by huge pages, as `/sys/kernel/mm/transparent_hugepage/enabled` has it: `madvise`, say.
+    #[serde(default)]
+    pub huge_pages: Option<String>,
 }
 
 /// All of it.
@@ -107,11 +113,23 @@ pub(super) struct TableText {
 }
 
 /// How the run ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct End {
     /// COMMAND's exit status.
     pub command_status: Option<i32>,
+    /// What ran in the targets, by the executables' base names.
+    pub programs: BTreeMap<String, Program>,
+}
+
+/// An executable that ran in a target.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Program {
+    /// The identity that its linker gave it, in hexadecimal digits.
+    pub build: Option<String>,
+    /// Variables of its environment that move how it uses memory, as the first process had them that ran it.
+    pub settings: BTreeMap<String, String>,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -265,7 +265,7 @@ impl<R: Read> Reader<R> {
 
     /// How the run ended, once all has been read. The default, where the recording is cut off.
     pub fn end(&self) -> End {
-        self.end.unwrap_or_default()
+        self.end.clone().unwrap_or_default()
     }
 
     /// What was not there so far.

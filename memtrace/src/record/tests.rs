@@ -7,7 +7,7 @@ use std::ops::Range;
 use memtrace_common::Nanos;
 
 use super::{
-    Asked, Clocks, End, Origin, Preamble, Recorder,
+    Asked, Clocks, End, Origin, Preamble, Program, Recorder,
     block::FAMILIES,
     read::{Losses, ReadError, Reader},
     rows::family_of,
@@ -40,6 +40,7 @@ fn preamble() -> Preamble {
             boottime: 2_000,
             realtime: 1_700_000_000_000_000_000,
         },
+        huge_pages: Some("madvise".to_owned()),
     };
     let asked = Asked {
         port: Some(80),
@@ -50,9 +51,16 @@ fn preamble() -> Preamble {
     Preamble::new(origin, asked)
 }
 
-const END: End = End {
-    command_status: Some(7),
-};
+fn end() -> End {
+    let program = Program {
+        build: Some("0aff".to_owned()),
+        settings: [("GOGC".to_owned(), "50".to_owned())].into(),
+    };
+    End {
+        command_status: Some(7),
+        programs: [("app".to_owned(), program)].into(),
+    }
+}
 
 /// A recording, and where its blocks are: the last is the end.
 struct Made {
@@ -76,7 +84,7 @@ impl Made {
             }
             add(&recorder.cut().unwrap());
         }
-        recorder.end(END).for_each(|block| add(&block));
+        recorder.end(&end()).for_each(|block| add(&block));
         Self { bytes, blocks }
     }
 

@@ -65,10 +65,10 @@ impl Recorder {
     }
 
     /// The run is over: its last blocks.
-    pub fn end(mut self, end: End) -> impl Iterator<Item = Filled> {
+    pub fn end(mut self, end: &End) -> impl Iterator<Item = Filled> {
         let events = self.cut();
         // Numbers: nothing that JSON could not hold.
-        let raw = serde_json::to_vec(&end).unwrap_or_default();
+        let raw = serde_json::to_vec(end).unwrap_or_default();
         let about = self.about(Holds::End);
         events.into_iter().chain([Filled { about, raw }])
     }

@@ -4,6 +4,7 @@
 //! and wall-clock time are parameters, and the bytes go where the caller sends them. The same entries and
 //! parameters give the same bytes.
 
+pub mod form;
 pub mod table;
 pub mod view;
 

@@ -20,11 +20,10 @@ use self::{
     servers::{Running, SERVERS, Server},
     tables::{Row, Score},
 };
-use super::{machine, watch};
+use super::{machine, page::ATTRIBUTION, watch};
 use crate::{command, privilege, workspace};
 
 mod load;
-mod page;
 mod programs;
 mod servers;
 mod tables;
@@ -132,7 +131,7 @@ pub(super) fn run(asked: &Asked) -> Result<()> {
     about.extend(tables::notes(&rows));
     println!("{}\n\n{}", about.join("\n"), tables::full(&rows));
     if asked.write {
-        page::write(&about, &tables::compact(&rows).to_string())?;
+        ATTRIBUTION.write(&about, &tables::compact(&rows).to_string())?;
     }
     Ok(())
 }

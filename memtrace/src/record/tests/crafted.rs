@@ -61,7 +61,7 @@ fn end(block: &Filled) -> Filled {
             within: [0; FAMILIES],
             ..block.about
         },
-        raw: serde_json::to_vec(&super::END).unwrap(),
+        raw: serde_json::to_vec(&super::end()).unwrap(),
     }
 }
 
@@ -323,7 +323,7 @@ fn tables_columns_and_facts_that_are_not_known_are_passed_over() {
     let read = read_with(&with_json(&json), &block);
     assert_eq!(read.events, texts(&events));
     assert_eq!(read.notes, [""; 0]);
-    assert_eq!(read.end, super::END);
+    assert_eq!(read.end, super::end());
 }
 
 /// What a column means is its name's business, and how it is written the recording's.
@@ -496,7 +496,7 @@ proptest! {
             let good = block(&any::sample(2));
             let wild = Filled { about: About { events, ..good.about }, raw };
             let read = read_block(&wild);
-            prop_assert_eq!(read.end, super::END);
+            prop_assert_eq!(read.end, super::end());
         }
     }
 }

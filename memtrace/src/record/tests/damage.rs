@@ -40,7 +40,7 @@ fn cut_off_anywhere_it_reads_up_to_the_last_whole_block_and_says_so() {
         let blocks = &stretches[..whole.min(stretches.len())];
         assert_eq!(read.events, texts(&blocks.concat()), "cut after {n} bytes");
         if n == all {
-            assert_eq!((read.notes, read.end), (vec![], super::END));
+            assert_eq!((read.notes, read.end), (vec![], super::end()));
             continue;
         }
         assert_eq!(read.notes, [CUT_OFF], "cut after {n} bytes");
@@ -95,7 +95,7 @@ fn whatever_flips_all_other_blocks_are_read_and_the_damaged_one_is_named_and_cou
             if expected.records() > 0 {
                 assert_eq!(read.losses, [(before, read.lost)], "{what}");
             }
-            assert_eq!(read.end, super::END, "{what}");
+            assert_eq!(read.end, super::end(), "{what}");
         }
     }
 }
@@ -136,7 +136,7 @@ fn a_block_that_is_there_twice_counts_once() {
         let read = read(&made.with(&order)).unwrap();
         let expected = Read {
             events: without(&stretches, &[]),
-            end: super::END,
+            end: super::end(),
             ..Read::default()
         };
         assert_eq!(read, expected);

@@ -168,7 +168,7 @@ fn a_storm_takes_a_few_bytes_an_event() {
 fn a_recording_of_nothing_is_whole() {
     let read = read(&Made::of(&[]).bytes).unwrap();
     let expected = Read {
-        end: super::END,
+        end: super::end(),
         ..Read::default()
     };
     assert_eq!(read, expected);
@@ -229,7 +229,7 @@ proptest! {
         }
         prop_assert_eq!(expected.next().map(|told| format!("{told:?}")), None);
         prop_assert!(reader.damage().is_none());
-        prop_assert_eq!(reader.end(), super::END);
+        prop_assert_eq!(reader.end(), super::end());
         prop_assert_eq!(reader.position(), (made.bytes.len() - made.blocks[0].start) as u64);
     }
 

@@ -1,16 +1,21 @@
 //! A thread that prepares what a request is not to pay for.
 //!
 //! Owns the thread and how it is asked. Must not know routes, or what is done with what it prepares. The thread that
-//! asks waits, and allocates nothing.
+//! asks waits, and allocates nothing. It does not wake the other, which looks for itself: whom a request's thread wakes
+//! works for that request, and this one's work is to be nobody's.
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use rustix::mm::Advice;
 use rustix::process::Pid;
 
 use crate::memory::{Mapping, Sharer, What};
+
+/// How long the thread sleeps between two looks.
+const REST: Duration = Duration::from_millis(1);
 
 /// What is to be prepared.
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +42,7 @@ pub(crate) struct Stage {
 #[derive(Default)]
 struct Desk {
     paper: Mutex<Paper>,
-    changed: Condvar,
+    is_done: Condvar,
 }
 
 #[derive(Default)]
@@ -68,39 +73,45 @@ impl Stage {
     /// Waits until it is there.
     pub(crate) fn prepare(&self, wanted: Wanted) -> io::Result<Prepared> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        self.desk.put(Paper::Wanted(wanted, rustix::thread::gettid()));
-        loop {
-            let paper = self.desk.wait_while(|paper| !matches!(paper, Paper::Done(_)));
-            if let Paper::Done(done) = paper {
-                return done;
-            }
-        }
+        *self.desk.lock() = Paper::Wanted(wanted, rustix::thread::gettid());
+        self.desk.wait()
     }
 }
 
 impl Desk {
     fn serve(&self) {
-        let paper = self.wait_while(|paper| !matches!(paper, Paper::Wanted(..)));
-        if let Paper::Wanted(wanted, by) = paper {
-            // Until it sleeps it writes to its stack.
-            let done = wait_until_asleep(by).and_then(|()| prepare(wanted));
-            self.put(Paper::Done(done));
-        }
+        let Some((wanted, by)) = self.look() else {
+            return thread::sleep(REST);
+        };
+        // Until it sleeps it writes to its stack.
+        let done = wait_until_asleep(by).and_then(|()| prepare(wanted));
+        *self.lock() = Paper::Done(done);
+        self.is_done.notify_all();
+    }
+
+    /// What is wanted, and by whom. It does not wait for the lock, for who gives that back would wake it.
+    fn look(&self) -> Option<(Wanted, Pid)> {
+        let mut paper = self.paper.try_lock().ok()?;
+        let Paper::Wanted(wanted, by) = *paper else {
+            return None;
+        };
+        *paper = Paper::Empty;
+        Some((wanted, by))
     }
 
     fn lock(&self) -> MutexGuard<'_, Paper> {
         self.paper.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn put(&self, paper: Paper) {
-        *self.lock() = paper;
-        self.changed.notify_all();
-    }
-
-    fn wait_while(&self, condition: impl Fn(&Paper) -> bool) -> Paper {
+    fn wait(&self) -> io::Result<Prepared> {
         let paper = self.lock();
-        let paper = self.changed.wait_while(paper, |paper| condition(paper));
-        std::mem::take(&mut *paper.unwrap_or_else(PoisonError::into_inner))
+        let is_open = |paper: &mut Paper| !matches!(paper, Paper::Done(_));
+        let waited = self.is_done.wait_while(paper, is_open);
+        let mut paper = waited.unwrap_or_else(PoisonError::into_inner);
+        match std::mem::take(&mut *paper) {
+            Paper::Done(done) => done,
+            Paper::Empty | Paper::Wanted(..) => Err(io::Error::other("nothing was prepared")),
+        }
     }
 }
 

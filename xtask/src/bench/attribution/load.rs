@@ -3,7 +3,7 @@
 //! Owns the connections and the numbers. Must not know who watches the server.
 
 use std::{
-    io::{Read as _, Write as _},
+    io::Write as _,
     net::{Ipv4Addr, TcpStream},
     sync::atomic::{AtomicU64, Ordering},
     thread,
@@ -11,6 +11,8 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+
+use crate::bench::answers::receive;
 
 /// No server takes longer for an answer.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -64,13 +66,16 @@ impl Load<'_> {
                 None => self.connect()?,
             };
             let head = self.head(number);
-            let goes_on = stream
+            let answer = stream
                 .write_all(head.as_bytes())
                 .context("cannot ask")
                 .and_then(|()| receive(&mut stream))
                 .with_context(|| format!("request {number}"))?;
+            if answer.status != 200 {
+                bail!("request {number}: the server says {}", answer.status);
+            }
             answered += 1;
-            if goes_on && self.connection == Connection::KeptAlive {
+            if answer.goes_on && self.connection == Connection::KeptAlive {
                 kept = Some(stream);
             }
         }
@@ -96,72 +101,9 @@ impl Load<'_> {
     }
 }
 
-/// Takes an answer to its end. Whether the server goes on with the connection.
-fn receive(stream: &mut TcpStream) -> Result<bool> {
-    let mut received = Vec::new();
-    let mut chunk = [0; 4096];
-    loop {
-        let bytes = stream.read(&mut chunk).context("cannot read the answer")?;
-        if bytes == 0 {
-            bail!("the answer is cut off: {:?}", String::from_utf8_lossy(&received));
-        }
-        received.extend_from_slice(&chunk[..bytes]);
-        if let Some(goes_on) = whole(&received)? {
-            return Ok(goes_on);
-        }
-    }
-}
-
-/// Once an answer is whole: whether the server goes on with the connection.
-fn whole(received: &[u8]) -> Result<Option<bool>> {
-    let mut headers = [httparse::EMPTY_HEADER; 16];
-    let mut head = httparse::Response::new(&mut headers);
-    let httparse::Status::Complete(length) = head.parse(received).context("no answer")? else {
-        return Ok(None);
-    };
-    let value = |name| {
-        let header = head
-            .headers
-            .iter()
-            .find(|header| header.name.eq_ignore_ascii_case(name))?;
-        std::str::from_utf8(header.value).ok()
-    };
-    if head.code != Some(200) {
-        bail!("the server says {}", String::from_utf8_lossy(received));
-    }
-    let body: usize = value("content-length")
-        .and_then(|length| length.parse().ok())
-        .context("an answer that does not say how long it is")?;
-    let goes_on = !value("connection").is_some_and(|word| word.eq_ignore_ascii_case("close"));
-    Ok((received.len() >= length + body).then_some(goes_on))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_answer_is_whole_with_its_last_byte() {
-        for (text, goes_on) in [
-            ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", true),
-            (
-                "HTTP/1.1 200 OK\r\nconnection: Close\r\ncontent-length: 0\r\n\r\n",
-                false,
-            ),
-        ] {
-            assert_eq!(whole(text.as_bytes()).expect("an answer"), Some(goes_on));
-            for cut in 0..text.len() {
-                assert_eq!(whole(&text.as_bytes()[..cut]).expect("a beginning"), None);
-            }
-        }
-        for text in [
-            "HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n",
-            "HTTP/1.1 200 OK\r\n\r\n",
-            "no HTTP",
-        ] {
-            assert!(whole(text.as_bytes()).is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn a_head_has_shape_and_number() {
