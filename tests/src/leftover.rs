@@ -213,7 +213,7 @@ pub fn arguments(pid: u32) -> Vec<String> {
 
 /// Does it run a program? A zombie, a kernel thread and one that is gone do not.
 fn has_program(pid: u32) -> bool {
-    /// See `flags` in proc_pid_stat(5).
+    /// See `flags` in `proc_pid_stat(5)`.
     const PF_KTHREAD: u32 = 0x0020_0000;
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     // The name may hold spaces and brackets; the state follows its last bracket, the flags come six fields later.
