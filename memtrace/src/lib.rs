@@ -12,6 +12,7 @@ pub mod event;
 pub mod http;
 pub mod kernel;
 pub mod ledger;
+pub mod map;
 pub mod marker;
 pub mod model;
 pub mod perfetto;

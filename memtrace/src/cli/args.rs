@@ -76,6 +76,8 @@ pub(super) enum Verb {
     Diff(DiffArgs),
     /// A run held to a baseline, route by route: has anything come to take more than it did? Of a recording, or traced now.
     Check(Box<CheckArgs>),
+    /// A process's memory, region by region: what each part of it is for, and how much of it is really there.
+    Map(MapArgs),
     /// What this kernel and this user can do, line by line, with a remedy for each `no`.
     Doctor(DoctorArgs),
     /// Holds a command until it is told to run it.
@@ -393,6 +395,26 @@ pub(super) struct CheckArgs {
     /// Judge only these, e.g. `'POST /saju'`, `'* /users/{id}'`; repeatable. The books still cover the process.
     #[arg(long, value_name = "METHOD PATTERN")]
     pub only: Vec<Only>,
+    /// How much is said beside it.
+    #[command(flatten)]
+    pub voice: Voice,
+}
+
+/// `memtrace map --pid PID`
+#[derive(Args, Debug)]
+pub(super) struct MapArgs {
+    /// Whose memory.
+    #[arg(long, value_name = "PID", value_parser = tgid)]
+    pub pid: Tgid,
+    /// Only the sums, by what the regions are for.
+    #[arg(long)]
+    pub summary: bool,
+    /// `table` or `json` (one object).
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: Form,
+    /// Write it to this file; it appears once it is whole.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
     /// How much is said beside it.
     #[command(flatten)]
     pub voice: Voice,

@@ -14,6 +14,7 @@ mod forms;
 mod held;
 mod live;
 mod made;
+mod map;
 mod output;
 mod recording;
 mod remedy;
@@ -49,6 +50,7 @@ pub fn main() -> ExitCode {
         Some(Verb::Export(args)) => args.voice,
         Some(Verb::Diff(args)) => args.voice,
         Some(Verb::Check(args)) => args.voice,
+        Some(Verb::Map(args)) => args.voice,
         Some(Verb::Doctor(_)) => Voice::default(),
         None => cli.live.voice,
     };
@@ -68,6 +70,7 @@ pub fn main() -> ExitCode {
             Some(Verb::Export(args)) => export::export(args),
             Some(Verb::Diff(args)) => diff::diff(args),
             Some(Verb::Check(args)) => check::check(args).await,
+            Some(Verb::Map(args)) => map::map(args),
             Some(Verb::Hold(_) | Verb::DemoApp(_)) | None => run::live(&cli.live).await,
         }
     });

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::kernel::{pidns, procfs};
 
-const FIND_HINT: &str = "`pgrep -a NAME` finds a process by name";
+pub(super) const FIND_HINT: &str = "`pgrep -a NAME` finds a process by name";
 const CGROUP_HINT: &str =
     "name a directory of a mounted cgroup v2 hierarchy, such as /sys/fs/cgroup/system.slice/nginx.service";
 
@@ -197,6 +197,12 @@ impl Target {
             ),
         }
     }
+}
+
+/// Whether a process of this number can be looked into at all.
+pub(super) fn check(pid: Tgid) -> Result<(), Failure> {
+    check_proc()?;
+    check_pid(pid)
 }
 
 fn check_proc() -> Result<(), Failure> {

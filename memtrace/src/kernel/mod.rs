@@ -26,6 +26,7 @@ mod resident;
 mod rows;
 mod rss;
 mod runtime;
+pub mod smaps;
 mod sockets;
 mod targets;
 mod timing;

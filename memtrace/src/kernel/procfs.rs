@@ -287,7 +287,7 @@ fn open(Tgid(tgid): Tgid) -> Option<Process> {
 
 /// A thread of the process that has not ended, by way of which its descriptors and mappings can be read: the first
 /// one's are gone where that thread is.
-fn open_living(tgid: Tgid) -> Option<Process> {
+pub(super) fn open_living(tgid: Tgid) -> Option<Process> {
     let process = open(tgid)?;
     if process.stat().ok()?.state != ZOMBIE {
         return Some(process);
