@@ -24,4 +24,5 @@ pub mod tables;
 pub mod timed;
 pub mod timeline;
 pub mod waiting;
+pub mod watch;
 pub mod window;

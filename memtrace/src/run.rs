@@ -27,6 +27,8 @@ use crate::{
     tables::{Bytes, Tables},
     timed::{Completed, Timed},
     timeline::{Detail, Timeline},
+    watch::Watch,
+    window::RequestId,
 };
 
 /// What is made of a run.
@@ -40,6 +42,8 @@ pub struct Look {
     pub timeline: Option<Detail>,
     /// Tables of requests and faults.
     pub tables: bool,
+    /// A request that is waited for.
+    pub watch: Option<Watch>,
 }
 
 /// What the run does not say itself.
@@ -70,6 +74,8 @@ pub struct Closed {
     pub trace: Vec<u8>,
     /// The rest of the tables.
     pub tables: Bytes,
+    /// The request that was waited for.
+    pub watch: Option<Watch>,
 }
 
 /// Why what was asked for cannot be had.
@@ -99,62 +105,63 @@ pub struct Run {
     done: Vec<Request>,
 }
 
-/// What is made of a run beside its report. Both want faults with their times, which are paired once.
+/// What is made of a run beside its report. All want faults with their times, which are paired once.
 struct Drawn {
     timed: Timed,
+    on: Canvas,
+}
+
+/// What it is drawn on.
+struct Canvas {
     timeline: Option<Timeline>,
     tables: Option<Tables>,
+    watch: Option<Watch>,
+}
+
+impl Canvas {
+    fn fault(&mut self, fault: &Completed) {
+        if let Some(timeline) = &mut self.timeline {
+            timeline.fault(fault);
+        }
+        if let Some(tables) = &mut self.tables {
+            tables.fault(fault);
+        }
+        if let Some(watch) = &mut self.watch {
+            watch.fault(fault);
+        }
+    }
 }
 
 impl Drawn {
-    fn fault(timeline: &mut Option<Timeline>, tables: &mut Option<Tables>, fault: &Completed) {
-        if let Some(timeline) = timeline {
-            timeline.fault(fault);
-        }
-        if let Some(tables) = tables {
-            tables.fault(fault);
-        }
-    }
-
     fn event(&mut self, event: &Event<'_>) {
-        let Self {
-            timed,
-            timeline,
-            tables,
-        } = self;
-        timed.event(event, |fault| Self::fault(timeline, tables, &fault));
-        if let Some(timeline) = timeline {
+        let Self { timed, on } = self;
+        timed.event(event, |fault| on.fault(&fault));
+        if let Some(timeline) = &mut on.timeline {
             timeline.event(event);
         }
     }
 
-    fn posting(&mut self, posting: &Posting, files: &Files) {
-        let Self {
-            timed,
-            timeline,
-            tables,
-        } = self;
-        timed.posting(posting, files, |fault| Self::fault(timeline, tables, &fault));
-        if let Some(timeline) = timeline {
+    /// Returns a request that has been answered, if somebody waits for one.
+    fn posting(&mut self, posting: &Posting, files: &Files) -> Option<RequestId> {
+        let Self { timed, on } = self;
+        timed.posting(posting, files, |fault| on.fault(&fault));
+        if let Some(timeline) = &mut on.timeline {
             timeline.posting(posting);
         }
+        on.watch.as_mut()?.posting(posting)
     }
 
     /// No event comes any more.
     fn settle(&mut self) {
-        let Self {
-            timed,
-            timeline,
-            tables,
-        } = self;
-        timed.finish(|fault| Self::fault(timeline, tables, &fault));
+        let Self { timed, on } = self;
+        timed.finish(|fault| on.fault(&fault));
     }
 
     fn request(&mut self, request: &Request) {
-        if let Some(timeline) = &mut self.timeline {
+        if let Some(timeline) = &mut self.on.timeline {
             timeline.request(request);
         }
-        if let Some(tables) = &mut self.tables {
+        if let Some(tables) = &mut self.on.tables {
             tables.request(request);
         }
     }
@@ -177,10 +184,15 @@ impl Run {
             settle: asked.settle.map_or(SETTLE, Nanos),
         };
         let mut pipeline = Pipeline::new(config);
-        let drawn = (look.timeline.is_some() || look.tables).then(|| Drawn {
-            timed: Timed::new(asked.fault_time),
+        let on = Canvas {
             timeline: look.timeline.map(|detail| Timeline::new(clocks, detail)),
             tables: look.tables.then(Tables::default),
+            watch: look.watch,
+        };
+        let is_drawn = on.timeline.is_some() || on.tables.is_some() || on.watch.is_some();
+        let drawn = is_drawn.then(|| Drawn {
+            timed: Timed::new(asked.fault_time),
+            on,
         });
         if drawn.is_some() {
             pipeline.keep_journal();
@@ -218,7 +230,7 @@ impl Run {
             if self.view.selects(&request) {
                 if self.limit == Some(self.selected) {
                     self.surplus += 1;
-                    if let Some(timeline) = self.drawn.as_mut().and_then(|drawn| drawn.timeline.as_mut()) {
+                    if let Some(timeline) = self.drawn.as_mut().and_then(|drawn| drawn.on.timeline.as_mut()) {
                         timeline.leave_out(request.id);
                     }
                     continue;
@@ -234,23 +246,33 @@ impl Run {
 
     #[inline]
     fn draw_postings(&mut self) {
-        if let Some(drawn) = &mut self.drawn {
-            let (postings, files) = self.pipeline.take_postings();
-            for posting in postings {
-                drawn.posting(&posting, files);
+        let Some(drawn) = &mut self.drawn else { return };
+        let (postings, files) = self.pipeline.take_postings();
+        let mut answered = Vec::new();
+        for posting in postings {
+            answered.extend(drawn.posting(&posting, files));
+        }
+        for id in answered {
+            if let (Some(watch), Some((method, path))) = (&mut drawn.on.watch, self.pipeline.asks_for(id)) {
+                watch.answered(id, method, path);
             }
         }
     }
 
+    /// The request that is waited for.
+    pub fn watch(&mut self) -> Option<&mut Watch> {
+        self.drawn.as_mut()?.on.watch.as_mut()
+    }
+
     /// What there is of the timeline since it was last asked.
     pub fn take_trace(&mut self) -> Vec<u8> {
-        let timeline = self.drawn.as_mut().and_then(|drawn| drawn.timeline.as_mut());
+        let timeline = self.drawn.as_mut().and_then(|drawn| drawn.on.timeline.as_mut());
         timeline.map_or_else(Vec::new, Timeline::take)
     }
 
     /// What there is of the tables since it was last asked.
     pub fn take_tables(&mut self) -> Bytes {
-        let tables = self.drawn.as_mut().and_then(|drawn| drawn.tables.as_mut());
+        let tables = self.drawn.as_mut().and_then(|drawn| drawn.on.tables.as_mut());
         tables.map_or_else(Bytes::default, Tables::take)
     }
 
@@ -321,13 +343,16 @@ impl Run {
         if let Some(mut reporter) = self.reporter {
             reporter.close(&routes, &summary, out);
         }
-        let timeline = self.drawn.and_then(|drawn| drawn.timeline);
+        let (timeline, watch) = self
+            .drawn
+            .map_or((None, None), |Drawn { on, .. }| (on.timeline, on.watch));
         Closed {
             summary,
             is_conclusive,
             programs,
             trace: timeline.map_or_else(Vec::new, Timeline::finish),
             tables,
+            watch,
         }
     }
 }

@@ -165,6 +165,15 @@ impl Ledger {
         self.requests.get(&id).is_some_and(|r| r.ended.is_none())
     }
 
+    /// The method and the path of a request that has not been taken yet.
+    pub fn asks_for(&self, id: RequestId) -> Option<(&str, &str)> {
+        if let Some(Open { head, .. }) = self.requests.get(&id) {
+            return Some((&head.method, &head.path));
+        }
+        let (request, _) = self.done.iter().find(|(request, _)| request.id == id.0)?;
+        Some((&request.method, &request.path))
+    }
+
     /// Its head is known.
     pub fn head(&mut self, id: RequestId, head: Head) {
         if let Some(request) = self.requests.get_mut(&id) {

@@ -56,7 +56,7 @@ use crate::{
         journal::Posting,
     },
     model::vma::{AddressSpace, Files},
-    window::{Owner, Reason, Wake, Word},
+    window::{Owner, Reason, RequestId, Wake, Word},
 };
 
 /// Process ids that the summary lists, at most.
@@ -167,6 +167,11 @@ impl Pipeline {
     /// What was booked since this was last asked, and the files that it speaks of.
     pub fn take_postings(&mut self) -> (impl Iterator<Item = Posting>, &Files) {
         (self.stages.ledger.take_postings(), self.spaces.files())
+    }
+
+    /// The method and the path of a request that has not been taken yet.
+    pub fn asks_for(&self, id: RequestId) -> Option<(&str, &str)> {
+        self.stages.ledger.asks_for(id)
     }
 
     /// What the probes should be told.

@@ -97,7 +97,7 @@ pub struct Only {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OnlyError {
     /// It is not two words.
-    #[error("--only '{}': it has to be a method and a pattern, such as 'GET /users/{{id}}' or '* /users/*'", .0.escape_debug())]
+    #[error("'{}' has to be a method and a pattern, such as 'GET /users/{{id}}' or '* /users/*'", .0.escape_debug())]
     Words(String),
     /// Its pattern is none.
     #[error(transparent)]
