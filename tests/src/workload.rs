@@ -138,8 +138,8 @@ impl Truth {
         let n = query.rsplit('=').next().and_then(|n| n.parse().ok()).unwrap_or(0);
         match path {
             "/none" | "/segv" | "/space" | "/unmap" | "/release" => Truth::default(),
-            "/touch" | "/brk" | "/sleep" | "/hold" | "/keep" | "/cow" | "/filemap" | "/filecow"
-            | "/major" | "/stack" | "/jit" | "/shm" | "/thp" | "/zero-read" | "/swap" => Truth {
+            "/touch" | "/brk" | "/sleep" | "/hold" | "/keep" | "/scatter" | "/cow" | "/filemap"
+            | "/filecow" | "/major" | "/stack" | "/jit" | "/shm" | "/thp" | "/zero-read" | "/swap" => Truth {
                 user: n,
                 ..Truth::default()
             },

@@ -46,6 +46,15 @@ fn assert_target_refused(arguments: &[&str], what: &str, why: &str) {
     assert_refused(&run(arguments), what, why);
 }
 
+/// The same of a process that can be neither traced nor mapped.
+#[track_caller]
+fn assert_pid_refused(pid: &str, why: &str) {
+    for verb in [&[][..], &["map"]] {
+        let arguments = [verb, &["--pid", pid]].concat();
+        assert_target_refused(&arguments, &format!("--pid {pid}"), why);
+    }
+}
+
 #[test]
 fn usage() {
     for (arguments, why) in [
@@ -122,7 +131,7 @@ fn no_such_pid() {
     let gone = Running::start(&mut Command::new("true"));
     let pid = gone.pid().to_string();
     gone.finish().assert_status(0);
-    assert_target_refused(&["--pid", &pid], &format!("--pid {pid}"), "no such process");
+    assert_pid_refused(&pid, "no such process");
 }
 
 #[test]
@@ -135,7 +144,7 @@ fn a_pid_that_waits_for_its_parent() {
     {
         std::thread::yield_now();
     }
-    assert_target_refused(&["--pid", &pid], &format!("--pid {pid}"), "it has ended");
+    assert_pid_refused(&pid, "it has ended");
     ended.wait().expect("it works");
 }
 
@@ -173,12 +182,7 @@ fn a_kernel_thread() {
         .expect("it works");
         return;
     };
-    let what = format!("--pid {pid}");
-    assert_target_refused(
-        &["--pid", &pid.to_string()],
-        &what,
-        "a thread of the kernel's own",
-    );
+    assert_pid_refused(&pid.to_string(), "a thread of the kernel's own");
 }
 
 /// All threads of a process are traced under its number alone.
@@ -193,11 +197,7 @@ fn a_thread_of_another_number_than_its_process() {
     });
     let tid = tid.recv().expect("it says").to_string();
     let process = std::process::id();
-    assert_target_refused(
-        &["--pid", &tid],
-        &format!("--pid {tid}"),
-        &format!("a thread of process {process}"),
-    );
+    assert_pid_refused(&tid, &format!("a thread of process {process}"));
     ended.send(()).expect("it listens");
     thread.join().expect("it ends");
 }

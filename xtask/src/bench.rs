@@ -21,6 +21,7 @@ mod answers;
 mod attribution;
 mod check;
 mod cost;
+mod map;
 mod markers;
 mod page;
 mod replay;
@@ -43,6 +44,8 @@ pub(crate) enum Only {
     Cost(Turns),
     /// How many slices a second become a Perfetto trace.
     Perfetto,
+    /// How long `memtrace map` takes of a process with many regions.
+    Map(Turns),
     /// How long a recording is, and how fast it is read.
     Replay(Turns),
     /// Whose memtrace says that faults are, held to what servers say themselves.
@@ -100,6 +103,10 @@ pub(crate) fn run(only: Option<Only>, turns: &Turns) -> Result<()> {
                 turns.rounds,
                 turns.faults.unwrap_or(5_000_000),
             )
+        }
+        Some(Only::Map(turns)) => {
+            let (memtrace, workload) = build()?;
+            map::run(&memtrace, &workload, turns.rounds)
         }
         Some(Only::Cost(turns)) => cost::run(&build()?.0, turns.rounds),
         Some(Only::Perfetto) => perfetto(),

@@ -4,12 +4,12 @@
 
 mod quantity;
 
-use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{ffi::OsString, net::SocketAddr, ops::Range, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 use memtrace_common::Tgid;
 
-use self::quantity::{duration, offset, size, tgid};
+use self::quantity::{duration, offset, size, span, tgid};
 use crate::{
     ledger::{SETTLE, route::Pattern},
     record::Asked,
@@ -156,6 +156,30 @@ impl LiveArgs {
         }
     }
 
+    /// The run that looks at a process's memory before and after a request, or for so long.
+    pub(super) fn for_map(args: &MapArgs) -> Self {
+        Self {
+            run: RunArgs {
+                target: TargetArgs {
+                    pid: vec![args.pid],
+                    no_follow: true,
+                    ..TargetArgs::default()
+                },
+                duration: args.duration,
+                requests: None,
+                buffer: BUFFER,
+                fault_time: false,
+                settle: Duration::from_nanos(SETTLE.0),
+            },
+            report: ReportArgs {
+                is_left_out: true,
+                only: args.request.clone(),
+                ..ReportArgs::default()
+            },
+            voice: args.voice,
+        }
+    }
+
     /// The run that a check judges: there is no report of it.
     pub(super) fn for_check(args: &CheckArgs) -> Self {
         Self {
@@ -257,7 +281,7 @@ impl ReportArgs {
                 ..View::default()
             },
             timeline: self.perfetto.is_some().then_some(self.perfetto_detail),
-            tables: false,
+            ..Look::default()
         }
     }
 }
@@ -401,7 +425,7 @@ pub(super) struct CheckArgs {
 }
 
 /// `memtrace map --pid PID`
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(super) struct MapArgs {
     /// Whose memory.
     #[arg(long, value_name = "PID", value_parser = tgid)]
@@ -409,6 +433,22 @@ pub(super) struct MapArgs {
     /// Only the sums, by what the regions are for.
     #[arg(long)]
     pub summary: bool,
+    /// Instead of regions, the pages of these addresses and the frames of memory that they are in, e.g.
+    /// `0x7f3cac000000+64K`. Takes `CAP_SYS_ADMIN`.
+    #[arg(long, value_name = "ADDR+LEN", value_parser = span, conflicts_with = "summary")]
+    pub frames: Option<Range<u64>>,
+    /// Instead of all regions, those that change around the next request, with the page faults in each.
+    #[arg(long, conflicts_with_all = ["summary", "frames"])]
+    pub diff: bool,
+    /// Around the next of these, e.g. `'POST /saju'`, `'* /users/{id}'`; repeatable.
+    #[arg(long, value_name = "METHOD PATTERN", requires = "diff")]
+    pub request: Vec<Only>,
+    /// How long to wait until the request has been answered.
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration, requires = "diff")]
+    pub timeout: Duration,
+    /// Around no request, but for so long, e.g. `5s`.
+    #[arg(long, value_name = "TIME", value_parser = duration, requires = "diff", conflicts_with_all = ["request", "timeout"])]
+    pub duration: Option<Duration>,
     /// `table` or `json` (one object).
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     pub format: Form,

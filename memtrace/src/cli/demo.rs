@@ -63,7 +63,7 @@ pub(super) async fn demo(args: &DemoArgs) -> Result<ExitCode, Failure> {
         .as_deref()
         .map(|path| Output::open(Some(path)))
         .transpose()?;
-    let mut run = Tracing::attach(&live, &target, output, trace, None)?;
+    let mut run = Tracing::attach(&live, &target, output, trace, None, None)?;
     run.begin(&live);
     run.keep(driver::REQUESTS);
     run.say(prose(&introduction(&app, api)));

@@ -32,7 +32,8 @@ use crate::{
     pipeline::Directive,
     record::{End, Preamble, Program},
     report::figure::counted,
-    run::{Closed, Ending, Run},
+    run::{Closed, Ending, Look, Run},
+    watch::Watch,
 };
 
 /// How often the ring is looked at. The probes never wake memtrace: a wake-up costs more than a fault. Seldomer would be
@@ -67,10 +68,15 @@ pub(super) struct Tracing {
     began: Instant,
     census: Instant,
     kept: Kept,
+    /// Whoever looks at the run as it goes.
+    onlooker: Option<Onlooker>,
     adopted: Adopted,
     /// What ran, once the probes have stopped.
     programs: BTreeMap<String, Program>,
 }
+
+/// Sees the run, and the requests that are kept, each time that events have been taken. Returns whether it has seen enough.
+pub(super) type Onlooker = Box<dyn FnMut(&mut Run, &[Request]) -> bool>;
 
 /// Requests that are kept beside the report, up to so many.
 #[derive(Default)]
@@ -126,13 +132,14 @@ struct Adopted {
 }
 
 impl Tracing {
-    /// `recording` is where it is kept, too.
+    /// `recording` is where it is kept, too; `watch` a request that somebody waits for.
     pub(super) fn attach(
         args: &LiveArgs,
         target: &Target,
         output: Output,
         trace: Option<Output>,
         recording: Option<Recording>,
+        watch: Option<Watch>,
     ) -> Result<Self, Failure> {
         let options = Options {
             ring_bytes: args.run.buffer,
@@ -145,7 +152,10 @@ impl Tracing {
         let mut live = Live::attach(&options).map_err(|e| remedy::for_load(&e))?;
         let asked = args.asked();
         let table = terminal::table_options(output.is_file(), live.began());
-        let look = args.report.look(table);
+        let look = Look {
+            watch,
+            ..args.report.look(table)
+        };
         let run = Run::new(&asked, live.began(), look, recording.is_some())
             .map_err(|why| Failure::new("usage", why, "`memtrace --help` lists targets and options"))?;
         let mut intake = Intake { run, recording };
@@ -173,6 +183,7 @@ impl Tracing {
             began: Instant::now(),
             census: Instant::now(),
             kept: Kept::default(),
+            onlooker: None,
             adopted,
             programs: BTreeMap::new(),
         })
@@ -194,6 +205,11 @@ impl Tracing {
     /// From here on the first requests, up to so many, are kept for whoever wants more of them than the report.
     pub(super) fn keep(&mut self, at_most: usize) {
         self.kept.at_most = at_most;
+    }
+
+    /// From here on this one looks on.
+    pub(super) fn show(&mut self, onlooker: Onlooker) {
+        self.onlooker = Some(onlooker);
     }
 
     /// Puts text between the pieces of the report.
@@ -224,6 +240,11 @@ impl Tracing {
                 _ = tick.tick() => {}
             }
             while self.pump() {}
+            if let Some(onlooker) = &mut self.onlooker
+                && onlooker(&mut self.intake.run, &self.kept.requests)
+            {
+                return Ok(enough("what was waited for has come, or was too long in coming"));
+            }
             if self.output.is_closed() {
                 return Ok(enough("nobody reads the report, or it cannot be written"));
             }

@@ -3,6 +3,7 @@
 //! Owns the edges of the program: arguments, terminal, files, signals, exit statuses. Must not know BPF or HTTP.
 
 mod args;
+mod around;
 mod check;
 mod demo;
 mod diff;
@@ -70,6 +71,7 @@ pub fn main() -> ExitCode {
             Some(Verb::Export(args)) => export::export(args),
             Some(Verb::Diff(args)) => diff::diff(args),
             Some(Verb::Check(args)) => check::check(args).await,
+            Some(Verb::Map(args)) if args.diff => around::around(args).await,
             Some(Verb::Map(args)) => map::map(args),
             Some(Verb::Hold(_) | Verb::DemoApp(_)) | None => run::live(&cli.live).await,
         }

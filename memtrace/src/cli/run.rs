@@ -92,7 +92,7 @@ async fn trace(
         is_aside: args.report.is_left_out,
     };
     let mut target = Target::find(&args.run.target, &start)?;
-    let mut run = Tracing::attach(args, &target, output, trace, recording)?;
+    let mut run = Tracing::attach(args, &target, output, trace, recording, None)?;
     let mut child = match target.held.take() {
         Some(held) => match held.release().await {
             Ok(child) => Some(child),

@@ -17,6 +17,7 @@ mod load;
 mod mapped;
 mod object;
 pub(crate) mod own;
+pub mod pagemap;
 mod paths;
 mod peers;
 pub mod pidns;

@@ -139,6 +139,17 @@ mod tests {
     }
 
     #[test]
+    fn why_it_cannot_be_read_is_told_apart() {
+        let ours = Process::myself().unwrap();
+        let why = |errno| reason(io::Error::from_raw_os_error(errno), &ours);
+        assert!(matches!(why(libc::EACCES), ReadingError::Denied));
+        assert!(matches!(why(libc::EPERM), ReadingError::Denied));
+        assert!(matches!(why(libc::ENOENT), ReadingError::NoSmaps));
+        assert!(matches!(why(libc::ESRCH), ReadingError::Ended));
+        assert!(matches!(why(libc::EIO), ReadingError::Io(_)));
+    }
+
+    #[test]
     fn one_that_is_gone_has_ended() {
         assert!(matches!(reading(Tgid(u32::MAX)), Err(ReadingError::Ended)));
     }

@@ -1,12 +1,17 @@
 //! A process's address space, region by region: what `vmmap` is elsewhere.
 //!
-//! Owns what is said of a region, and the sums. Pure: it is given the text of `/proc/PID/smaps`, and what is known of the
-//! threads. Must not know a file or a terminal.
+//! Owns what is said of a region and of a page, and the sums. Pure: it is given the text of `/proc/PID/smaps`, what is known
+//! of the threads, and the kernel's entries for pages and frames. Must not know a file or a terminal.
 //!
 //! - `smaps`: the text, read
 //! - `kind`: what each region is for
-//! - `table`, `json`: how it is written
+//! - `change`, `around`: what differs between two looks, and what happened between them
+//! - `frames`: the frames of memory that its pages are in
+//! - `table`, `json`: how all that is written
 
+mod around;
+mod change;
+mod frames;
 mod json;
 mod kind;
 mod smaps;
@@ -17,6 +22,9 @@ mod tests;
 use std::ops::Range;
 
 pub use self::{
+    around::{Around, Moment},
+    change::{Change, Changes, Fault, Taken, What},
+    frames::{Entry, Frame, Frames, Of, Page, State, frame_of},
     kind::Type,
     smaps::{Pages, SmapsError},
 };

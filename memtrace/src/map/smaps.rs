@@ -114,16 +114,12 @@ pub(super) fn parse(text: &[u8]) -> Result<Vec<Mapping<'_>>, SmapsError> {
         let field = SmapsError::Field { line: number };
         let colon = line.iter().position(|&byte| byte == b':').ok_or(field)?;
         let (name, value) = (&line[..colon], &line[colon + 1..]);
-        match name {
-            b"VmFlags" => mapping.flags = flags(value),
-            _ => {
-                let Some(to) = counts(name, &mut mapping.pages) else {
-                    continue;
-                };
-                let bytes = kilobytes(value).ok_or(field)?;
-                to.into_iter().flatten().for_each(|count| *count += bytes);
-                last.1 |= name == b"Rss";
-            }
+        if name == b"VmFlags" {
+            mapping.flags = flags(value);
+        } else if let Some(to) = counts(name, &mut mapping.pages) {
+            let bytes = kilobytes(value).ok_or(field)?;
+            to.into_iter().flatten().for_each(|count| *count += bytes);
+            last.1 |= name == b"Rss";
         }
     }
     if !last.1 {

@@ -1,8 +1,11 @@
 //! The address space for a person: a line a region, then the sums by type.
 //!
-//! Owns the columns and their words. Must not know a terminal: width and colour are given.
+//! Owns the columns and their words; `pages` those of pages, `around` those of changes. Must not know a terminal: width and colour are given.
 
 use std::borrow::Cow;
+
+mod around;
+mod pages;
 
 use super::{Map, Region, Share, Sum, Type, json::prot};
 use crate::report::{
@@ -11,6 +14,8 @@ use crate::report::{
     printable::escaped,
     table::{FAINT, HEAD, ROUTE_UNCUT, TableOptions, push_line},
 };
+
+pub(super) use self::{around::write as write_around, pages::write as write_pages};
 
 /// Appends all lines.
 pub(super) fn write(map: &Map, is_summary: bool, options: &TableOptions, out: &mut Vec<u8>) {

@@ -14,12 +14,16 @@ pub(crate) const STACK_MAX: usize = 1024;
 const HUGE_MAX: usize = 512;
 /// The most pages that are shared with a child, or swapped out.
 const PREPARED_MAX: usize = 65_536;
+/// The most regions: a process may have 65,530, unless somebody has set `vm.max_map_count`.
+const SCATTERED_MAX: usize = 65_000;
 
 /// What is done with N pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Fresh anonymous pages are written to, and stay mapped. N in user mode.
     Keep,
+    /// As `Keep`, and each page is a region of its own. N in user mode.
+    Scatter,
     /// What the last `Keep` of N pages mapped is unmapped. None.
     Unmap,
     /// Pages that a forked child has too are written to. N in user mode.
@@ -54,8 +58,9 @@ pub(crate) enum Kind {
 }
 
 /// Each with its path, its parameter, and the most that one request may ask for.
-const KINDS: [(&str, Kind, &str, usize); 15] = [
+const KINDS: [(&str, Kind, &str, usize); 16] = [
     ("/keep", Kind::Keep, "pages", PAGES_MAX),
+    ("/scatter", Kind::Scatter, "pages", SCATTERED_MAX),
     ("/unmap", Kind::Unmap, "pages", PAGES_MAX),
     ("/cow", Kind::Cow, "pages", PREPARED_MAX),
     ("/filemap", Kind::FileMap, "pages", CACHED_MAX),

@@ -91,7 +91,7 @@ fn main() -> anyhow::Result<()> {
 
 /// Calls every route twice, as a client, so that the code and data that they need are mapped by the first request.
 fn rehearse(address: SocketAddr) -> io::Result<()> {
-    const TARGETS: [&str; 33] = [
+    const TARGETS: [&str; 35] = [
         "/none",
         "/touch?pages=2",
         "/kernel?pages=2",
@@ -110,6 +110,8 @@ fn rehearse(address: SocketAddr) -> io::Result<()> {
         "/wait/select?pages=2",
         "/wait/pselect6?pages=2",
         "/keep?pages=2",
+        "/unmap?pages=2",
+        "/scatter?pages=2",
         "/unmap?pages=2",
         "/cow?pages=2",
         "/filemap?pages=2",

@@ -113,7 +113,17 @@ impl Ground {
 
     fn do_with_pages(&self, kind: Kind, count: usize) -> io::Result<()> {
         match kind {
-            Kind::Keep => self.keep(count)?,
+            Kind::Keep => {
+                let mut pages = Mapping::new(What::Anonymous, count)?;
+                pages.write(0..count);
+                self.keep(pages)?;
+            }
+            Kind::Scatter => {
+                let mut pages = Mapping::new(What::Anonymous, count)?;
+                pages.separate()?;
+                pages.write(0..count);
+                self.keep(pages)?;
+            }
             Kind::Unmap => self.unmap(count)?,
             Kind::Cow => self.stage.prepare(Wanted::Shared(count))?.pages.write(0..count),
             Kind::FileMap => {
@@ -167,9 +177,7 @@ impl Ground {
         Ok(())
     }
 
-    fn keep(&self, count: usize) -> io::Result<()> {
-        let mut pages = Mapping::new(What::Anonymous, count)?;
-        pages.write(0..count);
+    fn keep(&self, pages: Mapping) -> io::Result<()> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() == KEPT_MAX {
             return Err(io::ErrorKind::OutOfMemory.into());
