@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 use crate::{ledger::entry::Request, timed::Completed};
 
 /// The columns of the table of requests: where each is in the object of a JSON report, a dot for each step.
-pub const REQUEST_COLUMNS: [&str; 61] = [
+pub const REQUEST_COLUMNS: [&str; 62] = [
     "id",
     "pid",
     "tid",
@@ -71,6 +71,7 @@ pub const REQUEST_COLUMNS: [&str; 61] = [
     "rss.swap_delta",
     "rss.error_max",
     "values",
+    "runtime",
 ];
 
 /// The columns of the table of faults: those of the run's books that were observed, a row each.
@@ -219,7 +220,7 @@ mod tests {
     fn no_field_of_a_request_is_forgotten() {
         fn leaves(json: &Json, path: &str, out: &mut Vec<String>) {
             match json {
-                Json::Object(fields) if path != "values" => {
+                Json::Object(fields) if !["values", "runtime"].contains(&path) => {
                     for (name, field) in fields {
                         let path = if path.is_empty() {
                             name.clone()

@@ -32,6 +32,15 @@ pub struct Request {
     pub space: Space,
     pub rss: Option<Rss>,
     pub values: Option<BTreeMap<String, i64>>,
+    pub runtime: Option<BTreeMap<String, RuntimeSize>>,
+}
+
+/// A size that the program's runtime says, at both ends of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct RuntimeSize {
+    pub start: Option<i64>,
+    pub end: Option<i64>,
+    pub delta: Option<i64>,
 }
 
 /// Its page faults.

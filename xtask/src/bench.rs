@@ -25,6 +25,7 @@ mod map;
 mod markers;
 mod page;
 mod replay;
+mod runtime;
 mod served;
 mod steady;
 mod switch;
@@ -46,6 +47,8 @@ pub(crate) enum Only {
     Perfetto,
     /// How long `memtrace map` takes of a process with many regions.
     Map(Turns),
+    /// What Node's own view of its memory costs a request.
+    Runtime(Turns),
     /// How long a recording is, and how fast it is read.
     Replay(Turns),
     /// Whose memtrace says that faults are, held to what servers say themselves.
@@ -108,6 +111,7 @@ pub(crate) fn run(only: Option<Only>, turns: &Turns) -> Result<()> {
             let (memtrace, workload) = build()?;
             map::run(&memtrace, &workload, turns.rounds)
         }
+        Some(Only::Runtime(turns)) => runtime::run(&build()?.0, turns.rounds),
         Some(Only::Cost(turns)) => cost::run(&build()?.0, turns.rounds),
         Some(Only::Perfetto) => perfetto(),
         Some(Only::Attribution(asked)) => attribution::run(&asked),

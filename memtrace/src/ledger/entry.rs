@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Serialize, Serializer};
+use serde::{Serialize, Serializer, ser::SerializeStruct as _};
 
 /// One HTTP request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -42,6 +42,34 @@ pub struct Request {
     pub rss: Option<Rss>,
     /// What the program itself reported, by name; of the same name the last.
     pub values: Option<BTreeMap<String, i64>>,
+    /// What the program's runtime says of its own memory, by its own names.
+    pub runtime: Option<BTreeMap<String, RuntimeSize>>,
+}
+
+/// A size at both ends of a request, bytes; `None` at an end where the runtime said nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RuntimeSize {
+    /// When the request had been read.
+    pub start: Option<u64>,
+    /// Before its answer was whole.
+    pub end: Option<u64>,
+}
+
+impl RuntimeSize {
+    /// By how much it has changed.
+    pub fn delta(self) -> Option<i64> {
+        Some(self.end?.cast_signed().saturating_sub(self.start?.cast_signed()))
+    }
+}
+
+impl Serialize for RuntimeSize {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut size = serializer.serialize_struct("RuntimeSize", 3)?;
+        size.serialize_field("start", &self.start)?;
+        size.serialize_field("end", &self.end)?;
+        size.serialize_field("delta", &self.delta())?;
+        size.end()
+    }
 }
 
 /// Completed page faults of one request.

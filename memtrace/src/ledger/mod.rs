@@ -37,6 +37,7 @@ use self::{
     open::{Ended, Open},
 };
 use crate::{
+    marker::End,
     model::{counting::Outcome, vma::Files},
     window::{Effect, Owner, Reason, RequestId, TokenId, Whose},
 };
@@ -407,6 +408,24 @@ impl Ledger {
             request.values.insert(name.to_owned(), number);
         }
         has_room
+    }
+
+    /// The program's runtime says what it has, at one end of a request. Returns whether there was room.
+    pub fn runtime(&mut self, id: RequestId, at: End, sizes: &[(&str, u64)]) -> bool {
+        let Some(request) = self.requests.get_mut(&id) else {
+            return false;
+        };
+        sizes.iter().all(|&(name, bytes)| {
+            if request.runtime.len() >= VALUES_MAX && !request.runtime.contains_key(name) {
+                return false;
+            }
+            let size = request.runtime.entry(name.to_owned()).or_default();
+            match at {
+                End::Start => size.start = Some(bytes),
+                End::End => size.end = Some(bytes),
+            }
+            true
+        })
     }
 
     /// The process is gone: nothing more can happen in it.

@@ -9,7 +9,7 @@ use memtrace_common::{Nanos, Tgid, Tid};
 use super::{
     Head, Resident,
     account::Sums,
-    entry::{Attribution, Faults, Request},
+    entry::{Attribution, Faults, Request, RuntimeSize},
     kinds::Kinds,
     memory::Memory,
 };
@@ -26,6 +26,7 @@ pub(super) struct Open {
     pub(super) start: Nanos,
     pub(super) memory: Memory,
     pub(super) values: BTreeMap<String, i64>,
+    pub(super) runtime: BTreeMap<String, RuntimeSize>,
     pub(super) sums: Sums,
     /// Attempts that are not confirmed yet.
     pub(super) pending: u64,
@@ -53,6 +54,7 @@ impl Open {
             start,
             memory: Memory::beginning_at(resident),
             values: BTreeMap::new(),
+            runtime: BTreeMap::new(),
             sums: Sums::default(),
             pending: 0,
             ended: None,
@@ -97,6 +99,7 @@ impl Open {
             space: sums.space,
             rss: self.memory.rss(),
             values: (!self.values.is_empty()).then_some(self.values),
+            runtime: (!self.runtime.is_empty()).then_some(self.runtime),
         };
         (request, sums.kinds)
     }

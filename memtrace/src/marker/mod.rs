@@ -6,6 +6,7 @@
 //! memtrace:begin NAME ID
 //! memtrace:end ID
 //! memtrace:value NAME NUMBER
+//! memtrace:runtime start|end FD NAME=BYTES…
 //! ```
 
 use memtrace_common::wire::{MARK, MARK_MAX};
@@ -35,6 +36,24 @@ pub enum Marker<'a> {
         /// The number.
         number: i64,
     },
+    /// What a language's runtime says of its memory, at the start or the end of the request on a connection.
+    Runtime {
+        /// At which of them.
+        at: End,
+        /// The connection's descriptor.
+        fd: i32,
+        /// Sizes by name, bytes.
+        sizes: Vec<(&'a str, u64)>,
+    },
+}
+
+/// One end of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Where it has been read.
+    Start,
+    /// Before its answer is whole.
+    End,
 }
 
 /// Why a line is no marker.
@@ -78,6 +97,20 @@ fn marker(line: &[u8]) -> Option<Marker<'_>> {
             name: word()?,
             number: word()?.parse().ok()?,
         },
+        "runtime" => {
+            let at = match word()? {
+                "start" => End::Start,
+                "end" => End::End,
+                _ => return None,
+            };
+            let fd = word()?.parse().ok().filter(|fd| *fd >= 0)?;
+            let sizes = words.by_ref().map(|word| {
+                let (name, bytes) = word.split_once('=')?;
+                Some((name, bytes.parse().ok()?))
+            });
+            let sizes: Vec<_> = sizes.collect::<Option<_>>()?;
+            (!sizes.is_empty()).then_some(Marker::Runtime { at, fd, sizes })?
+        }
         _ => return None,
     };
     words.next().is_none().then_some(marker)
@@ -109,6 +142,25 @@ mod tests {
     }
 
     #[test]
+    fn a_runtime_names_the_connection_and_its_sizes() {
+        assert_eq!(
+            all("memtrace:runtime start 22 rss=81 heapUsed=7\nmemtrace:runtime end 22 rss=82"),
+            [
+                Ok(Marker::Runtime {
+                    at: End::Start,
+                    fd: 22,
+                    sizes: vec![("rss", 81), ("heapUsed", 7)]
+                }),
+                Ok(Marker::Runtime {
+                    at: End::End,
+                    fd: 22,
+                    sizes: vec![("rss", 82)]
+                }),
+            ]
+        );
+    }
+
+    #[test]
     fn what_is_no_marker_is_said_to_be_none() {
         for text in [
             "memtrace:",
@@ -120,6 +172,14 @@ mod tests {
             "memtrace:value heap 1.5",
             "memtrace:value heap 99999999999999999999",
             "memtrace:stop 1",
+            "memtrace:runtime",
+            "memtrace:runtime start",
+            "memtrace:runtime start 7",
+            "memtrace:runtime start -1 rss=1",
+            "memtrace:runtime before 7 rss=1",
+            "memtrace:runtime end 7 rss",
+            "memtrace:runtime end 7 rss=-1",
+            "memtrace:runtime end 7 rss=1 x",
             "something else",
         ] {
             assert_eq!(all(text), [Err(Malformed::Words)], "{text}");

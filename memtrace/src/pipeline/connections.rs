@@ -121,6 +121,14 @@ pub(super) struct Connections {
 }
 
 impl Connections {
+    /// The request that a connection is about now.
+    pub(super) fn request_on(&self, tgid: Tgid, fd: Fd) -> Option<RequestId> {
+        match self.descriptors.get(tgid, fd)? {
+            Descriptor::Inbound(id) => self.inbound.get(&id)?.serving(),
+            _ => None,
+        }
+    }
+
     pub(super) fn new(config: Config) -> Self {
         let kept = config
             .keeps_payload

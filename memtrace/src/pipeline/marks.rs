@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use memtrace_common::{Nanos, Tgid, Tid};
+use memtrace_common::{Fd, Nanos, Tgid, Tid};
 
 use super::stages::Stages;
 use crate::{
@@ -30,6 +30,8 @@ pub(super) struct Marks {
     unknown: u64,
     /// A value outside any window and request.
     homeless: u64,
+    /// A runtime's word on a connection that has no request.
+    idle: u64,
 }
 
 /// Who wrote a marker, when, and what was resident then.
@@ -43,7 +45,16 @@ pub(super) struct Writer {
 
 impl Marks {
     /// One write, of `len` bytes, of which `text` are the first.
-    pub(super) fn wrote(&mut self, text: &[u8], len: u64, writer: Writer, stages: &mut Stages) {
+    ///
+    /// `on` knows which request a connection of the writer's process is about.
+    pub(super) fn wrote(
+        &mut self,
+        text: &[u8],
+        len: u64,
+        writer: Writer,
+        on: impl Fn(Fd) -> Option<RequestId>,
+        stages: &mut Stages,
+    ) {
         for marker in marker::parse(text, len) {
             match marker {
                 Ok(Marker::Begin { name, id }) => self.begin(name, id, writer, stages),
@@ -52,6 +63,12 @@ impl Marks {
                     let to = stages.contexts.prospect(writer.tid.into());
                     if !to.is_some_and(|to| stages.ledger.value(to, name, number)) {
                         self.homeless += 1;
+                    }
+                }
+                Ok(Marker::Runtime { at, fd, sizes }) => {
+                    let is_taken = |id| stages.ledger.runtime(id, at, &sizes);
+                    if !on(Fd(fd)).is_some_and(is_taken) {
+                        self.idle += 1;
                     }
                 }
                 Err(Malformed::Words) => self.malformed += 1,
@@ -134,6 +151,11 @@ impl Marks {
             (
                 self.homeless,
                 "values were left out: no window or request was open on their thread, or it had too many"
+                    .to_owned(),
+            ),
+            (
+                self.idle,
+                "words of a runtime were left out: no request was open on the connection, or they were too many"
                     .to_owned(),
             ),
         ]

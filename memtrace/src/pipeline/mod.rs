@@ -383,8 +383,10 @@ impl Pipeline {
                 resident,
             };
             let len = u64::try_from(io.ret).unwrap_or(0);
+            let connections = &self.connections;
+            let on = |fd| connections.request_on(tgid, fd);
             self.marks
-                .wrote(payload.beginning(), len, writer, &mut self.stages);
+                .wrote(payload.beginning(), len, writer, on, &mut self.stages);
         } else {
             let whole = process.whole_from.is_none_or(|from| now >= from);
             process.has_served |= self.connections.io(

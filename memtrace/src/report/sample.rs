@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use crate::ledger::entry::{
-    Attribution, Books, Faults, FileFaults, Frames, Lost, Request, Rss, Space, Summary, Target,
+    Attribution, Books, Faults, FileFaults, Frames, Lost, Request, Rss, RuntimeSize, Space, Summary, Target,
 };
 use crate::ledger::route::Routing;
 use crate::ledger::{causes_of, regions_of};
@@ -41,6 +41,7 @@ pub(crate) fn request(id: u64, method: &str, path: &str, faults: u64) -> Request
         space: Space::default(),
         rss: None,
         values: None,
+        runtime: None,
     }
 }
 
@@ -109,6 +110,16 @@ pub(crate) fn full(id: u64) -> Request {
             ..Rss::default()
         }),
         values: Some([("heapUsed".to_owned(), -4_096)].into()),
+        runtime: Some(
+            [(
+                "heapUsed".to_owned(),
+                RuntimeSize {
+                    start: Some(9_000_000),
+                    end: Some(9_004_096),
+                },
+            )]
+            .into(),
+        ),
         ..request(id, "POST", "/saju", 0)
     }
 }

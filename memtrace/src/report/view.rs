@@ -297,9 +297,9 @@ mod tests {
             "rss".parse::<SortBy>().unwrap_err().to_string(),
         ];
         insta::assert_snapshot!(said.join("\n"), @r#"
-        --only '/users': it has to be a method and a pattern, such as 'GET /users/{id}' or '* /users/*'
-        --only 'GET /a b': it has to be a method and a pattern, such as 'GET /users/{id}' or '* /users/*'
-        --only '': it has to be a method and a pattern, such as 'GET /users/{id}' or '* /users/*'
+        '/users' has to be a method and a pattern, such as 'GET /users/{id}' or '* /users/*'
+        'GET /a b' has to be a method and a pattern, such as 'GET /users/{id}' or '* /users/*'
+        '' has to be a method and a pattern, such as 'GET /users/{id}' or '* /users/*'
         route pattern 'users': it has to begin with '/', as paths do
         --sort 'rss': no such field; there are faults, major, duration, kernel and in_window
         "#);

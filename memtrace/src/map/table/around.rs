@@ -6,10 +6,11 @@ use std::{borrow::Cow, fmt::Write as _};
 
 use super::{Kind, named, write_table};
 use crate::{
+    ledger::entry::Request,
     map::{Around, Change, Region, Taken, What, json::prot},
     report::{
         columns::Cell,
-        figure::{bytes_changed, count, counted, duration},
+        figure::{bytes, bytes_changed, count, counted, duration},
         table::{ALARM, DOUBT, FAINT, TableOptions, named as named_route},
     },
 };
@@ -29,6 +30,9 @@ pub(in crate::map) fn write(around: &Around<'_>, options: &TableOptions, out: &m
     }
     out.push(b'\n');
     options.paragraph(&sums(around), anstyle::Style::new(), out);
+    for view in around.request.into_iter().flat_map(views) {
+        options.paragraph(&view, anstyle::Style::new(), out);
+    }
     if !around.is_whole {
         let lost = "Events were lost, or the books do not balance: there may be more faults than are shown.";
         options.paragraph(lost, ALARM, out);
@@ -75,6 +79,48 @@ fn late(around: &Around<'_>) -> Option<&'static str> {
     let [before, _] = around.margins()?;
     let late = "What it did before the first look is not in the changes. Try again when the process has been idle for a moment.";
     (before < 0).then_some(late)
+}
+
+/// What the kernel and the program's runtime say of the process's memory at both ends of the request.
+fn views(request: &Request) -> Vec<String> {
+    let kernel = request.rss.as_ref().map(|rss| {
+        let kinds = [
+            ("anonymous", rss.anon_delta),
+            ("files", rss.file_delta),
+            ("shared memory", rss.shmem_delta),
+            ("swapped", rss.swap_delta),
+        ];
+        let kinds = kinds
+            .into_iter()
+            .filter(|(name, delta)| *delta != 0 || *name == "anonymous");
+        let kinds: Vec<String> = kinds
+            .map(|(name, delta)| format!("{name} {}", bytes_changed(delta)))
+            .collect();
+        format!(
+            "The kernel's view of it: RSS {} ({}).",
+            moved(rss.start, rss.end, rss.delta),
+            kinds.join(", ")
+        )
+    });
+    let runtime = request.runtime.as_ref().map(|sizes| {
+        let sizes = sizes
+            .iter()
+            .map(|(name, size)| match (size.start, size.end, size.delta()) {
+                (Some(start), Some(end), Some(delta)) => format!("{name} {}", moved(start, end, delta)),
+                (Some(start), ..) => format!("{name} {} at its start", bytes(start)),
+                (_, Some(end), _) => format!("{name} {} at its end", bytes(end)),
+                _ => format!("{name} not known"),
+            });
+        format!(
+            "The program's own view: {}.",
+            sizes.collect::<Vec<_>>().join(", ")
+        )
+    });
+    kernel.into_iter().chain(runtime).collect()
+}
+
+fn moved(start: u64, end: u64, delta: i64) -> String {
+    format!("{} → {}, {}", bytes(start), bytes(end), bytes_changed(delta))
 }
 
 fn regions(around: &Around<'_>, options: &TableOptions, out: &mut Vec<u8>) {

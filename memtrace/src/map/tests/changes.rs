@@ -137,7 +137,12 @@ fn changes_read_well() {
         line(0x50..0x60, "rw-p", ""),
     ]);
     let after = map(&[line(0x30..0x48, "rw-p", "[anon:pixels]").resident(9)]);
-    let request = crate::report::sample::request(3, "POST", "/saju", 620);
+    let full = crate::report::sample::full(3);
+    let request = Request {
+        rss: full.rss,
+        runtime: full.runtime,
+        ..crate::report::sample::request(3, "POST", "/saju", 620)
+    };
     let late = Request {
         start_ns: 998_500_000,
         ..request.clone()

@@ -1,6 +1,7 @@
 //! Windows that programs open and close themselves.
 
 use super::*;
+use crate::ledger::entry::RuntimeSize;
 
 impl Kernel {
     fn mark(&mut self, tid: u32, text: &str) {
@@ -149,4 +150,36 @@ fn a_million_windows_are_bounded() {
     assert_eq!(k.done.len(), 100_000);
     let (_, outcome) = k.finish();
     assert!(outcome.notes.is_empty(), "{:?}", outcome.notes);
+}
+
+/// The runtime names the connection: whichever request its thread is thought to work for.
+#[test]
+fn what_a_runtime_says_is_of_the_request_on_its_connection() {
+    let mut k = Kernel::new();
+    k.thread(1, FaultCount::default());
+    let start = "memtrace:runtime start 9 rss=4096 heapUsed=100";
+    k.mark(1, start);
+    k.accept(1, 9);
+    k.request(1, 9, "/one");
+    k.mark(1, start);
+    k.mark(1, "memtrace:runtime end 9 rss=8192 external=5");
+    k.respond(1, 9);
+    k.mark(1, "memtrace:runtime end 9 rss=1");
+    let (requests, outcome) = k.finish();
+    let size = |start, end| RuntimeSize { start, end };
+    let expected = [
+        ("external", size(None, Some(5))),
+        ("heapUsed", size(Some(100), None)),
+        ("rss", size(Some(4096), Some(8192))),
+    ];
+    let expected = expected.map(|(name, size)| (name.to_owned(), size)).into();
+    assert_eq!(requests[0].runtime, Some(expected));
+    assert!(
+        outcome
+            .notes
+            .iter()
+            .any(|note| note.starts_with("2 words of a runtime")),
+        "{:?}",
+        outcome.notes
+    );
 }
