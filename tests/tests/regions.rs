@@ -92,9 +92,10 @@ fn thousands_of_calls_that_the_probes_saw_leave_what_the_kernel_has() {
     }
 }
 
-/// Maps a file and touches it in a window. The first argument is the file's name, in bytes as hexadecimal digits.
+/// Maps a file and touches it in a window. The first argument is the file's name, in bytes as hexadecimal digits. It
+/// stays for long enough to be looked at: what a process has mapped that is gone at once, nobody can ask `/proc`.
 const MAP_A_FILE: &str = r#"
-import mmap, os, sys
+import mmap, os, sys, time
 path = bytes.fromhex(sys.argv[1])
 with open(path, "wb") as file:
     file.write(b"x" * 4096)
@@ -106,6 +107,7 @@ memory[0]
 os.write(marks, b"memtrace:end 1")
 if len(sys.argv) > 2:
     os.unlink(path)
+time.sleep(0.1)
 "#;
 
 #[test]
