@@ -9,6 +9,7 @@ pub mod cli;
 pub mod demo;
 pub mod diff;
 pub mod event;
+pub mod explain;
 pub mod http;
 pub mod kernel;
 pub mod ledger;

@@ -9,6 +9,7 @@ use memtrace_common::Nanos;
 
 use crate::{
     event::Event,
+    explain::{Course, Explainer, Which},
     ledger::{
         SETTLE,
         entry::{Request, Summary, Target},
@@ -44,6 +45,8 @@ pub struct Look {
     pub tables: bool,
     /// A request that is waited for.
     pub watch: Option<Watch>,
+    /// A request that is to be told of.
+    pub explain: Option<Which>,
 }
 
 /// What the run does not say itself.
@@ -76,6 +79,8 @@ pub struct Closed {
     pub tables: Bytes,
     /// The request that was waited for.
     pub watch: Option<Watch>,
+    /// The request that is to be told of, and its course if all of it was kept.
+    pub explained: Option<(Request, Option<Course>)>,
 }
 
 /// Why what was asked for cannot be had.
@@ -116,6 +121,7 @@ struct Canvas {
     timeline: Option<Timeline>,
     tables: Option<Tables>,
     watch: Option<Watch>,
+    explainer: Option<Explainer>,
 }
 
 impl Canvas {
@@ -128,6 +134,9 @@ impl Canvas {
         }
         if let Some(watch) = &mut self.watch {
             watch.fault(fault);
+        }
+        if let Some(explainer) = &mut self.explainer {
+            explainer.fault(fault);
         }
     }
 }
@@ -148,6 +157,9 @@ impl Drawn {
         if let Some(timeline) = &mut on.timeline {
             timeline.posting(posting);
         }
+        if let Some(explainer) = &mut on.explainer {
+            explainer.posting(posting);
+        }
         on.watch.as_mut()?.posting(posting)
     }
 
@@ -157,12 +169,16 @@ impl Drawn {
         timed.finish(|fault| on.fault(&fault));
     }
 
-    fn request(&mut self, request: &Request) {
+    /// A request is reported; perhaps one that was asked for.
+    fn request(&mut self, request: &Request, is_selected: bool) {
         if let Some(timeline) = &mut self.on.timeline {
             timeline.request(request);
         }
         if let Some(tables) = &mut self.on.tables {
             tables.request(request);
+        }
+        if let Some(explainer) = &mut self.on.explainer {
+            explainer.request(request, is_selected);
         }
     }
 }
@@ -188,8 +204,10 @@ impl Run {
             timeline: look.timeline.map(|detail| Timeline::new(clocks, detail)),
             tables: look.tables.then(Tables::default),
             watch: look.watch,
+            explainer: look.explain.map(Explainer::new),
         };
-        let is_drawn = on.timeline.is_some() || on.tables.is_some() || on.watch.is_some();
+        let is_drawn =
+            on.timeline.is_some() || on.tables.is_some() || on.watch.is_some() || on.explainer.is_some();
         let drawn = is_drawn.then(|| Drawn {
             timed: Timed::new(asked.fault_time),
             on,
@@ -227,7 +245,8 @@ impl Run {
     /// Draws what is done and keeps it to be listed, up to as many as were asked for.
     fn take_in(&mut self, done: Vec<Request>) {
         for request in done {
-            if self.view.selects(&request) {
+            let is_selected = self.view.selects(&request);
+            if is_selected {
                 if self.limit == Some(self.selected) {
                     self.surplus += 1;
                     if let Some(timeline) = self.drawn.as_mut().and_then(|drawn| drawn.on.timeline.as_mut()) {
@@ -238,7 +257,7 @@ impl Run {
                 self.selected += 1;
             }
             if let Some(drawn) = &mut self.drawn {
-                drawn.request(&request);
+                drawn.request(&request, is_selected);
             }
             self.done.push(request);
         }
@@ -343,9 +362,9 @@ impl Run {
         if let Some(mut reporter) = self.reporter {
             reporter.close(&routes, &summary, out);
         }
-        let (timeline, watch) = self
-            .drawn
-            .map_or((None, None), |Drawn { on, .. }| (on.timeline, on.watch));
+        let on = self.drawn.map(|drawn| drawn.on);
+        let (timeline, watch, explainer) =
+            on.map_or((None, None, None), |on| (on.timeline, on.watch, on.explainer));
         Closed {
             summary,
             is_conclusive,
@@ -353,6 +372,7 @@ impl Run {
             trace: timeline.map_or_else(Vec::new, Timeline::finish),
             tables,
             watch,
+            explained: explainer.and_then(Explainer::finish),
         }
     }
 }

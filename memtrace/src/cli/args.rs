@@ -35,6 +35,15 @@ const LIVE: [&str; 9] = [
     "patience",
     "keep",
 ];
+/// The same without what only `check` has.
+const TRACED: [&str; 6] = [
+    "TargetArgs",
+    "duration",
+    "requests",
+    "buffer",
+    "fault_time",
+    "settle",
+];
 /// The ring's size where none is asked for, bytes.
 const BUFFER: u32 = 16 << 20;
 
@@ -76,6 +85,8 @@ pub(super) enum Verb {
     Diff(DiffArgs),
     /// A run held to a baseline, route by route: has anything come to take more than it did? Of a recording, or traced now.
     Check(Box<CheckArgs>),
+    /// One request told in plain words, the worst of a recording or of a run that is traced now.
+    Explain(Box<ExplainArgs>),
     /// A process's memory, region by region: what each part of it is for, and how much of it is really there.
     Map(MapArgs),
     /// What this kernel and this user can do, line by line, with a remedy for each `no`.
@@ -150,6 +161,19 @@ impl LiveArgs {
             },
             report: ReportArgs {
                 perfetto: args.perfetto.clone(),
+                ..ReportArgs::default()
+            },
+            voice: args.voice,
+        }
+    }
+
+    /// The run of which one request is told: there is no report of it.
+    pub(super) fn for_explain(args: &ExplainArgs) -> Self {
+        Self {
+            run: args.run.clone(),
+            report: ReportArgs {
+                is_left_out: true,
+                only: args.only.clone(),
                 ..ReportArgs::default()
             },
             voice: args.voice,
@@ -419,6 +443,35 @@ pub(super) struct CheckArgs {
     /// Judge only these, e.g. `'POST /saju'`, `'* /users/{id}'`; repeatable. The books still cover the process.
     #[arg(long, value_name = "METHOD PATTERN")]
     pub only: Vec<Only>,
+    /// How much is said beside it.
+    #[command(flatten)]
+    pub voice: Voice,
+}
+
+/// `memtrace explain F.mtr | [TARGET]`
+#[derive(Args, Debug)]
+pub(super) struct ExplainArgs {
+    /// The recording of the run; without it, a TARGET is traced here and now.
+    #[arg(value_name = "RECORDING", conflicts_with_all = TRACED)]
+    pub recording: Option<PathBuf>,
+    /// What is traced, if it is no recording.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// The request of this number, as `id` has it in JSON.
+    #[arg(long, value_name = "ID", conflicts_with_all = ["slowest", "most_faults"])]
+    pub request: Option<u64>,
+    /// The one that took longest.
+    #[arg(long, conflicts_with = "most_faults")]
+    pub slowest: bool,
+    /// The one with the most faults: the default.
+    #[arg(long)]
+    pub most_faults: bool,
+    /// One of these, e.g. `'POST /saju'`, `'* /users/{id}'`; repeatable.
+    #[arg(long, value_name = "METHOD PATTERN")]
+    pub only: Vec<Only>,
+    /// Write it to this file; it appears once it is whole.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
     /// How much is said beside it.
     #[command(flatten)]
     pub voice: Voice,

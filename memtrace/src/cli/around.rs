@@ -28,7 +28,7 @@ use crate::{
     kernel::now,
     ledger::entry::Request,
     map::{Around, Changes, Fault, Map, Moment},
-    run::Run,
+    run::{self, Run},
     watch::Watch,
 };
 
@@ -80,8 +80,11 @@ pub(super) async fn around(args: &MapArgs) -> Result<ExitCode, Failure> {
     };
     let target = Target::find(&live.run.target, &start)?;
     let wanted = args.duration.is_none().then(|| args.request.clone());
-    let watch = Watch::new(args.pid, wanted);
-    let mut tracing = Tracing::attach(&live, &target, Output::open(None)?, None, None, Some(watch))?;
+    let beside = run::Look {
+        watch: Some(Watch::new(args.pid, wanted)),
+        ..run::Look::default()
+    };
+    let mut tracing = Tracing::attach(&live, &target, Output::open(None)?, None, None, beside)?;
     let seen = Rc::new(RefCell::new(Seen {
         before: vec![Look::at(args)?],
         after: None,

@@ -28,21 +28,24 @@ use super::{
     run::{exit_status, written},
     signals::Signals,
     target::Target,
-    terminal,
+    terminal::prose,
 };
 use crate::demo::{
+    BUTTON,
     api::Api,
     app,
     driver::{self, drive},
-    story::{median, story, what_next},
+    scene, what_next,
+};
+use crate::{
+    explain::{Which, story},
+    run::Look,
 };
 
 /// How long the app may take to say where it listens.
 const START: Duration = Duration::from_secs(5);
 /// How long all requests together may take: many times what they do.
 const DRIVE: Duration = Duration::from_secs(30);
-/// Prose is no wider than this, on however wide a terminal.
-const PROSE_MOST: usize = 100;
 
 /// The app's process.
 pub(super) fn app(args: &DemoAppArgs) -> ExitCode {
@@ -63,9 +66,13 @@ pub(super) async fn demo(args: &DemoArgs) -> Result<ExitCode, Failure> {
         .as_deref()
         .map(|path| Output::open(Some(path)))
         .transpose()?;
-    let mut run = Tracing::attach(&live, &target, output, trace, None, None)?;
+    let (method, route) = BUTTON;
+    let beside = Look {
+        explain: Some(Which::Median(method, route)),
+        ..Look::default()
+    };
+    let mut run = Tracing::attach(&live, &target, output, trace, None, beside)?;
     run.begin(&live);
-    run.keep(driver::REQUESTS);
     run.say(prose(&introduction(&app, api)));
 
     let enough = Arc::new(AtomicBool::new(false));
@@ -87,9 +94,9 @@ pub(super) async fn demo(args: &DemoArgs) -> Result<ExitCode, Failure> {
 
     let over = run.close(None)?;
     app.end();
-    let told = median(&over.kept).map_or_else(
+    let told = over.closed.explained.as_ref().map_or_else(
         || "No POST /saju was traced to its end, so there is none to tell of.\n".to_owned(),
-        |request| prose(&story(request, &over.closed.summary)),
+        |(request, course)| prose(&story(request, course.as_ref(), &over.closed.summary, &scene())),
     );
     let mut output = over.output;
     output.send(format!("\n{told}\n{}", what_next(&program())).into_bytes());
@@ -185,26 +192,6 @@ fn cannot_start(what: &str, why: &io::Error) -> Failure {
         why,
         "see whether this system can start more processes, and has a loopback interface",
     )
-}
-
-/// Paragraphs, broken between words; steps hang on their numbers.
-fn prose(text: &str) -> String {
-    let width = terminal::stdout_width().map_or(PROSE_MOST, |width| width.min(PROSE_MOST));
-    let mut wrapped = String::new();
-    for line in text.lines() {
-        let number = line.bytes().take_while(u8::is_ascii_digit).count();
-        let indent = if number > 0 {
-            " ".repeat(number + 2)
-        } else {
-            String::new()
-        };
-        wrapped.push_str(&textwrap::fill(
-            line,
-            textwrap::Options::new(width).subsequent_indent(&indent),
-        ));
-        wrapped.push('\n');
-    }
-    wrapped
 }
 
 /// What the reader typed to get here.

@@ -33,7 +33,6 @@ use crate::{
     record::{End, Preamble, Program},
     report::figure::counted,
     run::{Closed, Ending, Look, Run},
-    watch::Watch,
 };
 
 /// How often the ring is looked at. The probes never wake memtrace: a wake-up costs more than a fault. Seldomer would be
@@ -132,14 +131,14 @@ struct Adopted {
 }
 
 impl Tracing {
-    /// `recording` is where it is kept, too; `watch` a request that somebody waits for.
+    /// `recording` is where it is kept, too; `beside` what is made of it beside its report.
     pub(super) fn attach(
         args: &LiveArgs,
         target: &Target,
         output: Output,
         trace: Option<Output>,
         recording: Option<Recording>,
-        watch: Option<Watch>,
+        beside: Look,
     ) -> Result<Self, Failure> {
         let options = Options {
             ring_bytes: args.run.buffer,
@@ -152,9 +151,17 @@ impl Tracing {
         let mut live = Live::attach(&options).map_err(|e| remedy::for_load(&e))?;
         let asked = args.asked();
         let table = terminal::table_options(output.is_file(), live.began());
+        let Look {
+            report,
+            view,
+            timeline,
+            ..
+        } = args.report.look(table);
         let look = Look {
-            watch,
-            ..args.report.look(table)
+            report,
+            view,
+            timeline,
+            ..beside
         };
         let run = Run::new(&asked, live.began(), look, recording.is_some())
             .map_err(|why| Failure::new("usage", why, "`memtrace --help` lists targets and options"))?;

@@ -9,6 +9,7 @@ mod demo;
 mod diff;
 mod doctor;
 mod drive;
+mod explain;
 mod export;
 mod failure;
 mod forms;
@@ -52,6 +53,7 @@ pub fn main() -> ExitCode {
         Some(Verb::Diff(args)) => args.voice,
         Some(Verb::Check(args)) => args.voice,
         Some(Verb::Map(args)) => args.voice,
+        Some(Verb::Explain(args)) => args.voice,
         Some(Verb::Doctor(_)) => Voice::default(),
         None => cli.live.voice,
     };
@@ -71,6 +73,7 @@ pub fn main() -> ExitCode {
             Some(Verb::Export(args)) => export::export(args),
             Some(Verb::Diff(args)) => diff::diff(args),
             Some(Verb::Check(args)) => check::check(args).await,
+            Some(Verb::Explain(args)) => explain::explain(args).await,
             Some(Verb::Map(args)) if args.diff => around::around(args).await,
             Some(Verb::Map(args)) => map::map(args),
             Some(Verb::Hold(_) | Verb::DemoApp(_)) | None => run::live(&cli.live).await,

@@ -224,6 +224,17 @@ impl<'a> Recorded<'a> {
         Ok(closed)
     }
 
+    /// Tells it again for the sake of what is made beside a report.
+    pub(super) fn explained(self, asked: &Asked, look: Look) -> Result<Closed, Failure> {
+        let run = self.run(asked, look)?;
+        let mut nothing = Vec::new();
+        let (run, ending) = self.tell(run, |run| {
+            run.report(&mut nothing, |_| {});
+            Ok(true)
+        })?;
+        Ok(run.close(ending, &mut nothing, |_| {}))
+    }
+
     /// Tells the run all events, and lets its report go on `between` blocks. Ends early where that returns `false`.
     pub(super) fn tell(
         self,

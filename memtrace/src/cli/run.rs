@@ -20,7 +20,7 @@ use super::{
     sink,
     target::Target,
 };
-use crate::run::Closed;
+use crate::run::{Closed, Look};
 
 /// How long a report may take to be written once the user has asked twice for the end.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -48,7 +48,7 @@ pub(super) enum End {
 
 /// Runs `memtrace [TARGET]`.
 pub(super) async fn live(args: &LiveArgs) -> Result<ExitCode, Failure> {
-    let traced = trace(args, args.report.output.as_deref(), None, None).await?;
+    let traced = trace(args, args.report.output.as_deref(), None, None, Look::default()).await?;
     Ok(exit_status(&traced.closed))
 }
 
@@ -61,7 +61,7 @@ pub(super) async fn record(args: &LiveArgs) -> Result<ExitCode, Failure> {
             "name the recording: memtrace record … -o run.mtr",
         ));
     };
-    let traced = trace(args, None, Some(path), None).await?;
+    let traced = trace(args, None, Some(path), None, Look::default()).await?;
     Ok(exit_status(&traced.closed))
 }
 
@@ -71,7 +71,12 @@ pub(super) async fn record_to_read(
     path: &Path,
     drive: Option<Drive<'_>>,
 ) -> Result<Traced, Failure> {
-    trace(args, None, Some(path), drive).await
+    trace(args, None, Some(path), drive, Look::default()).await
+}
+
+/// Traces a run of which no report is made, for the sake of what is made beside.
+pub(super) async fn trace_for(args: &LiveArgs, beside: Look) -> Result<Traced, Failure> {
+    trace(args, None, None, None, beside).await
 }
 
 async fn trace(
@@ -79,6 +84,7 @@ async fn trace(
     report: Option<&Path>,
     recording: Option<&Path>,
     drive: Option<Drive<'_>>,
+    beside: Look,
 ) -> Result<Traced, Failure> {
     remedy::check_kernel()?;
     let mut signals = Signals::new()?;
@@ -92,7 +98,7 @@ async fn trace(
         is_aside: args.report.is_left_out,
     };
     let mut target = Target::find(&args.run.target, &start)?;
-    let mut run = Tracing::attach(args, &target, output, trace, recording, None)?;
+    let mut run = Tracing::attach(args, &target, output, trace, recording, beside)?;
     let mut child = match target.held.take() {
         Some(held) => match held.release().await {
             Ok(child) => Some(child),

@@ -29,6 +29,29 @@ pub(super) fn stdout_width() -> Option<usize> {
     terminal_size::terminal_size_of(std::io::stdout().as_fd()).map(|(width, _)| usize::from(width.0))
 }
 
+/// Prose is no wider than this, on however wide a terminal.
+const PROSE_MOST: usize = 100;
+
+/// Paragraphs, broken between words; steps hang on their numbers.
+pub(super) fn prose(text: &str) -> String {
+    let width = stdout_width().map_or(PROSE_MOST, |width| width.min(PROSE_MOST));
+    let mut wrapped = String::new();
+    for line in text.lines() {
+        let number = line.bytes().take_while(u8::is_ascii_digit).count();
+        let indent = if number > 0 {
+            " ".repeat(number + 2)
+        } else {
+            String::new()
+        };
+        wrapped.push_str(&textwrap::fill(
+            line,
+            textwrap::Options::new(width).subsequent_indent(&indent),
+        ));
+        wrapped.push('\n');
+    }
+    wrapped
+}
+
 /// The kernel's release, as `uname -r` has it.
 pub(super) fn kernel_release() -> String {
     rustix::system::uname().release().to_string_lossy().into_owned()

@@ -1,79 +1,69 @@
-//! One request of the demo, told step by step in plain words.
+//! One request, told step by step in plain words.
 //!
-//! Owns the sentences. Each rests on the request's own entry or on the run's books; one whose figure is zero or not
-//! known is left out. Must not know how wide a screen is: a line is a paragraph.
+//! Owns the sentences. Each rests on the request's own entry, on its course or on the run's books; one whose figure is zero
+//! or not known is left out. Must not know how wide a screen is: a line is a paragraph.
 
 use std::{cmp::Reverse, fmt::Write as _};
 
-use super::{BUTTON, api};
+use super::Course;
 use crate::{
-    ledger::entry::{ByName, Faults, Request, Space, Summary},
-    report::figure::{bytes, count, counted, duration, share},
+    ledger::entry::{ByName, Faults, Request, RuntimeSize, Space, Summary},
+    model::vma::PAGE,
+    report::figure::{bytes, bytes_changed, count, counted, duration, share},
 };
 
 /// What one fault brings as a rule, KiB.
-const PAGE_KIB: u64 = 4;
+const PAGE_KIB: u64 = PAGE / 1024;
 /// So many faults or calls are worth a remark.
 const MANY: u64 = 100;
 
-/// The request to tell of: of those that pressed the button and were answered, the one with the median of faults.
-/// It is the one that the table's `FAULTS p50` shows.
-pub fn median(requests: &[Request]) -> Option<&Request> {
-    let mut pressed: Vec<&Request> = requests
-        .iter()
-        .filter(|r| r.complete && (r.method.as_str(), r.route.as_str()) == BUTTON && r.status == Some(200))
-        .collect();
-    pressed.sort_by_key(|r| (r.faults.total, r.id));
-    pressed.get(pressed.len().checked_sub(1)? / 2).copied()
+/// What is known of the program beside what was traced.
+#[derive(Clone, Debug, Default)]
+pub struct Scene {
+    /// Which of all requests it is.
+    pub which: String,
+    /// What the reader may not know yet.
+    pub introduction: Option<&'static str>,
+    /// A time that it waits for somebody, nanoseconds, and for whom.
+    pub wait: Option<(u64, &'static str)>,
+    /// What it does in user mode that takes many faults.
+    pub user_mode: Option<&'static str>,
+    /// What the kernel does for it that takes many faults.
+    pub kernel_mode: Option<&'static str>,
+    /// Why it makes many `mprotect` calls.
+    pub mprotect: Option<&'static str>,
 }
 
 /// The story of `request`, a step a line.
-pub fn story(request: &Request, summary: &Summary) -> String {
+pub fn story(request: &Request, course: Option<&Course>, summary: &Summary, scene: &Scene) -> String {
     let steps = [
-        Some(time(request)),
+        Some(time(request, scene)),
         Some(faults(&request.faults)),
-        modes(&request.faults),
+        modes(&request.faults, scene),
         speed(&request.faults),
         causes(&request.faults),
         regions(&request.faults),
-        space(&request.space, &request.faults),
+        space(&request.space, &request.faults, scene),
+        course.and_then(|course| promise(course, request)),
+        course.and_then(|course| when(course, request)),
         frames(request),
         resident(request),
+        runtime(request),
         Some(window(&request.faults)),
         books(request, summary),
     ];
-    let mut story = format!(
-        "One {} {}, step by step (the median one by faults):\n",
-        request.method, request.path
+    let mut story = scene
+        .introduction
+        .map_or(String::new(), |text| format!("{text}\n\n"));
+    let _ = writeln!(
+        story,
+        "One {} {}, step by step ({}):",
+        request.method, request.path, scene.which
     );
     for (number, step) in steps.into_iter().flatten().enumerate() {
         let _ = writeln!(story, "{}. {step}", number + 1);
     }
     story
-}
-
-/// What to do next, with `program` as the reader called it.
-pub fn what_next(program: &str) -> String {
-    let commands = [
-        (
-            format!("sudo {program} --port 3000"),
-            "the same for your own app, if it listens on port 3000",
-        ),
-        (
-            format!("{program} doctor"),
-            "what this kernel and this user can do",
-        ),
-    ];
-    let widest = commands
-        .iter()
-        .map(|(command, _)| command.chars().count())
-        .max()
-        .unwrap_or(0);
-    let mut text = String::from("Next:\n");
-    for (command, meaning) in commands {
-        let _ = writeln!(text, "  {command:widest$}  # {meaning}");
-    }
-    text
 }
 
 fn kib(faults: u64) -> u64 {
@@ -89,18 +79,13 @@ fn all_were(n: u64) -> String {
     }
 }
 
-fn time(request: &Request) -> String {
+fn time(request: &Request, scene: &Scene) -> String {
     let mut said = format!(
         "It took {}, from the first byte of the request read to the last byte of its answer written.",
         duration(request.duration_ns)
     );
-    let delay = u64::try_from(api::DELAY.as_nanos()).unwrap_or(u64::MAX);
-    if request.duration_ns >= delay {
-        let _ = write!(
-            said,
-            " For {} of that the mock GPT API let it wait.",
-            duration(delay)
-        );
+    if let Some((wait, who)) = scene.wait.filter(|(wait, _)| request.duration_ns >= *wait) {
+        let _ = write!(said, " For {} of that {who} let it wait.", duration(wait));
     }
     if !request.complete {
         said.push_str(" The answer was not seen to its end.");
@@ -129,7 +114,7 @@ fn faults(faults: &Faults) -> String {
     said
 }
 
-fn modes(faults: &Faults) -> Option<String> {
+fn modes(faults: &Faults, scene: &Scene) -> Option<String> {
     let part = |n: u64| {
         if n == faults.total {
             return all_were(n);
@@ -143,26 +128,23 @@ fn modes(faults: &Faults) -> Option<String> {
         )
     };
     // What the app is known to do in each mode takes many faults: of a few, nobody knows what they are for.
-    let known = |n: u64, what: &'static str| if n >= MANY { what } else { "" };
+    let known = |n: u64, what: Option<&'static str>| {
+        what.filter(|_| n >= MANY)
+            .map_or(String::new(), |what| format!(": here {what}"))
+    };
     let mut said = Vec::new();
     if faults.user_mode > 0 {
         said.push(format!(
             "{} taken in user mode, by the app's own instructions{}.",
             part(faults.user_mode),
-            known(
-                faults.user_mode,
-                ": here it parses the API's JSON into a tree of small pieces of memory"
-            )
+            known(faults.user_mode, scene.user_mode)
         ));
     }
     if faults.kernel_mode > 0 {
         said.push(format!(
             "{} taken in kernel mode, inside system calls{}. A tool that looks at user mode alone misses {}.",
             part(faults.kernel_mode),
-            known(
-                faults.kernel_mode,
-                ": here the kernel copies the API's answer from the socket into a buffer that nobody has touched before"
-            ),
+            known(faults.kernel_mode, scene.kernel_mode),
             if faults.kernel_mode == 1 { "it" } else { "these" }
         ));
     }
@@ -268,7 +250,7 @@ fn frames(request: &Request) -> Option<String> {
     Some(said)
 }
 
-fn space(space: &Space, faults: &Faults) -> Option<String> {
+fn space(space: &Space, faults: &Faults, scene: &Scene) -> Option<String> {
     let calls = |calls: u64, name: &str, moved: u64| {
         let of = if moved > 0 {
             format!(" ({})", bytes(moved))
@@ -298,10 +280,9 @@ fn space(space: &Space, faults: &Faults) -> Option<String> {
     let asked = asked.map(|calls| {
         let mut said =
             format!("To get room for it, the app made {calls}. These alone bring no memory: the faults do.");
-        if space.mprotect_calls >= MANY && space.mprotect_calls >= faults.user_mode / 2 {
-            said.push_str(
-                " So many mprotect calls are the C library's: it makes a thread's heap larger in steps of about a page.",
-            );
+        let are_many = space.mprotect_calls >= MANY && space.mprotect_calls >= faults.user_mode / 2;
+        if let Some(why) = scene.mprotect.filter(|_| are_many) {
+            let _ = write!(said, " So many mprotect calls are {why}.");
         }
         said
     });
@@ -309,6 +290,97 @@ fn space(space: &Space, faults: &Faults) -> Option<String> {
         gave.map(|calls| format!("To give room back, or to say how it is used, the app made {calls}."));
     let said: Vec<String> = [asked, gave].into_iter().flatten().collect();
     (!said.is_empty()).then(|| said.join(" "))
+}
+
+/// What was only promised, and what of that was given.
+fn promise(course: &Course, request: &Request) -> Option<String> {
+    let Course {
+        promised,
+        given,
+        given_of_promised: own,
+        ..
+    } = *course;
+    let earlier = given.saturating_sub(own);
+    let has_huge = request.frames.as_ref().is_none_or(|frames| frames.huge > 0);
+    let came = |pages: u64| match pages {
+        1 => "1 page was given".to_owned(),
+        n => format!("{} pages were given", count(n)),
+    };
+    let mut said = String::new();
+    if promised > 0 {
+        let so_far = match own {
+            0 => "nothing of it was given".to_owned(),
+            own => format!("{}, a fault each", came(own)),
+        };
+        let _ = write!(
+            said,
+            "What it got by these calls is {} of addresses: a promise, and no memory. A page of it is given when it is first \
+             touched. So far {so_far}.",
+            bytes(promised)
+        );
+        if own > 0 && course.is_used_up() {
+            said.push_str(" That is all of it.");
+        } else if own > 0 && request.space.munmap_calls == 0 && !has_huge {
+            let rest = bytes(promised.saturating_sub(own.saturating_mul(PAGE)));
+            let _ = write!(said, " The other {rest} are still a promise.");
+        }
+    }
+    if earlier > 0 {
+        if !said.is_empty() {
+            said.push(' ');
+        }
+        let _ = write!(
+            said,
+            "{} out of what had been promised before this request.",
+            came(earlier)
+        );
+    }
+    (!said.is_empty()).then_some(said)
+}
+
+/// When pages were given.
+fn when(course: &Course, request: &Request) -> Option<String> {
+    let [first, middle, last] = course.times?;
+    if request.faults.total < 2 {
+        return None;
+    }
+    Some(format!(
+        "The first of its faults came {} after it had begun, half of them within {}, the last at {}.",
+        duration(first),
+        duration(middle),
+        duration(last)
+    ))
+}
+
+/// What the program's runtime says, beside the kernel.
+fn runtime(request: &Request) -> Option<String> {
+    let sizes = request.runtime.as_ref()?;
+    let size = |name: &str| {
+        let RuntimeSize { start, end } = *sizes.get(name)?;
+        Some((start?, end?, sizes.get(name)?.delta()?))
+    };
+    let (start, end, used) = size("heapUsed")?;
+    let mut said = format!(
+        "JavaScript's own view: of its heap {} were in use when it began and {} when it was answered ({}).",
+        bytes(start),
+        bytes(end),
+        bytes_changed(used)
+    );
+    let (rss, swapped) = request.rss.as_ref().map(|rss| (rss.delta, rss.swap_delta))?;
+    let given = kib(request.faults.total).saturating_mul(1024);
+    let why = if used > 0 && rss < 0 && swapped <= 0 {
+        " More is in use, and yet the process holds less: the two count different things. Objects went into memory that was \
+         there already, and memory that nothing was in any more was given back to the kernel."
+    } else if used > 0 && given < used.unsigned_abs() {
+        " The kernel gave less than that: objects went into memory that was there already, left by those before them."
+    } else if used <= 0 && rss > 0 {
+        " Less is in use, and yet the process holds more: a collector has cleared objects away, and the memory that they were \
+         in stays with the process."
+    } else {
+        ""
+    };
+    said.push_str(why);
+    Some(said)
 }
 
 fn resident(request: &Request) -> Option<String> {

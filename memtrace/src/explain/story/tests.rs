@@ -14,6 +14,11 @@ use crate::{
     report::sample,
 };
 
+/// As the demo tells it, without a course.
+fn told(request: &Request, summary: &Summary) -> String {
+    story(request, None, summary, &crate::demo::scene())
+}
+
 fn pressed(id: u64, faults: u64) -> Request {
     Request {
         duration_ns: 272_345_678,
@@ -51,14 +56,14 @@ fn typical() -> Request {
 
 #[test]
 fn a_typical_request() {
-    insta::assert_snapshot!(story(&typical(), &sample::summary()));
+    insta::assert_snapshot!(told(&typical(), &sample::summary()));
 }
 
 #[test]
 fn a_request_that_took_no_fault() {
     let mut summary = sample::summary();
     (summary.unattributed, summary.books.unattributed) = (BTreeMap::new(), 0);
-    insta::assert_snapshot!(story(&pressed(3, 0), &summary));
+    insta::assert_snapshot!(told(&pressed(3, 0), &summary));
 }
 
 #[test]
@@ -88,7 +93,7 @@ fn one_of_everything() {
         balanced: true,
         ..Books::default()
     };
-    insta::assert_snapshot!(story(&request, &summary));
+    insta::assert_snapshot!(told(&request, &summary));
 }
 
 #[test]
@@ -99,7 +104,7 @@ fn two_of_everything_and_nobody_else() {
     request.faults.in_window = 6;
     request.space.mmap_calls = 2;
     request.space.mmap_bytes = 1 << 20;
-    insta::assert_snapshot!(story(&request, &sample::summary()));
+    insta::assert_snapshot!(told(&request, &sample::summary()));
 }
 
 #[test]
@@ -119,7 +124,7 @@ fn all_that_later_features_bring_in_books_that_do_not_balance() {
     let mut summary = sample::summary();
     summary.books.balanced = false;
     (summary.books.dropped, summary.books.untraced) = (5, 12);
-    insta::assert_snapshot!(story(&request, &summary));
+    insta::assert_snapshot!(told(&request, &summary));
 }
 
 #[test]
@@ -129,7 +134,7 @@ fn books_that_balance_though_records_were_lost() {
         io: 3,
         ..Lost::default()
     };
-    let story = story(&pressed(6, 2), &summary);
+    let story = told(&pressed(6, 2), &summary);
     assert!(
         story.contains("The books balance, but records were lost"),
         "{story}"
@@ -137,37 +142,91 @@ fn books_that_balance_though_records_were_lost() {
 }
 
 #[test]
-fn the_median_is_the_one_that_the_table_has() {
-    let told = |faults: &[u64]| {
-        let requests: Vec<Request> = faults.iter().zip(0..).map(|(&f, id)| pressed(id, f)).collect();
-        median(&requests).map(|r| (r.id, r.faults.total))
+fn what_was_promised_is_told_apart_from_what_was_given() {
+    let request = Request {
+        space: Space {
+            mmap_calls: 2,
+            mmap_bytes: 1 << 20,
+            ..Space::default()
+        },
+        frames: Some(Frames::default()),
+        ..pressed(7, 60)
     };
-    assert_eq!(told(&[]), None);
-    assert_eq!(told(&[7]), Some((0, 7)));
-    assert_eq!(told(&[9, 7]), Some((1, 7)), "half of them have no more");
-    assert_eq!(told(&[9, 1, 7]), Some((2, 7)));
-    assert_eq!(told(&[5, 5, 5, 5]), Some((1, 5)));
+    let course = |promised, given, own| Course {
+        promised,
+        given,
+        given_of_promised: own,
+        times: Some([1_000_000, 90_000_000, 250_000_000]),
+    };
+    let stories: Vec<String> = [
+        course(1 << 20, 60, 40),
+        course(40 << 12, 40, 40),
+        course(1 << 20, 0, 0),
+        course(0, 60, 0),
+        Course::default(),
+    ]
+    .iter()
+    .map(|course| {
+        steps_of(
+            &request,
+            Some(course),
+            ["What it got", "pages were given", "The first of"],
+        )
+    })
+    .collect();
+    insta::assert_snapshot!(stories.join("\n--\n"));
+}
+
+/// Those of the story's steps that have one of these words.
+fn steps_of<const N: usize>(request: &Request, course: Option<&Course>, words: [&str; N]) -> String {
+    let story = story(request, course, &sample::summary(), &Scene::default());
+    let lines = story
+        .lines()
+        .filter(|line| words.iter().any(|word| line.contains(word)));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 #[test]
-fn only_a_press_of_the_button_that_was_answered_is_told_of() {
-    let mut cut_off = pressed(1, 5);
-    cut_off.complete = false;
-    let mut refused = pressed(2, 5);
-    refused.status = Some(502);
-    let page = sample::request(3, "GET", "/", 5);
-    let other = sample::request(4, "GET", "/saju", 5);
-    assert_eq!(median(&[cut_off, refused, page, other]), None);
-}
-
-#[test]
-fn what_next_can_be_typed_as_it_stands() {
-    assert_eq!(
-        what_next("./target/release/memtrace"),
-        "Next:\n  \
-         sudo ./target/release/memtrace --port 3000  # the same for your own app, if it listens on port 3000\n  \
-         ./target/release/memtrace doctor            # what this kernel and this user can do\n"
-    );
+fn two_views_that_move_apart_are_told_together() {
+    let stories: Vec<String> = [
+        (2_000_000, -700_000),
+        (-1_500_000, 400_000),
+        (3_000_000, 600_000),
+        (0, 0),
+    ]
+    .iter()
+    .map(|&(used, rss)| {
+        let size = |start: u64, delta: i64| RuntimeSize {
+            start: Some(start),
+            end: start.checked_add_signed(delta),
+        };
+        let request = Request {
+            rss: Some(Rss {
+                delta: rss,
+                ..Rss::default()
+            }),
+            runtime: Some([("heapUsed".to_owned(), size(9_000_000, used))].into()),
+            ..pressed(8, 100)
+        };
+        steps_of(&request, None, ["JavaScript", "the process held"])
+    })
+    .collect();
+    insta::assert_snapshot!(stories.join("\n--\n"));
+    // Without one of the ends there is no change to tell of.
+    let half = Request {
+        runtime: Some(
+            [(
+                "heapUsed".to_owned(),
+                RuntimeSize {
+                    start: Some(1),
+                    end: None,
+                },
+            )]
+            .into(),
+        ),
+        ..pressed(8, 100)
+    };
+    assert_eq!(steps_of(&half, None, ["JavaScript"]), "");
 }
 
 fn any_space() -> impl Strategy<Value = Space> {
@@ -186,11 +245,13 @@ fn any_space() -> impl Strategy<Value = Space> {
 
 proptest! {
     #[test]
-    fn any_ledger_makes_a_story(mut request in sample::any_request(), space in any_space()) {
+    fn any_ledger_makes_a_story(mut request in sample::any_request(), space in any_space(), any in prop::array::uniform3(prop_oneof![Just(0), Just(1), 2..1_u64 << 40])) {
         request.space = space;
+        request.duration_ns = request.duration_ns.max(1);
         "/saju".clone_into(&mut request.path);
         "POST".clone_into(&mut request.method);
-        let told = story(&request, &sample::summary());
+        let course = Course { promised: any[0], given: any[1].max(any[2]), given_of_promised: any[2], times: Some([any[0] + 1; 3]) };
+        let told = story(&request, Some(&course), &sample::summary(), &crate::demo::scene());
         for (number, line) in told.lines().enumerate().skip(1) {
             let step = line.strip_prefix(&format!("{number}. "));
             prop_assert!(step.is_some_and(|step| step.ends_with('.')), "{}", line);
