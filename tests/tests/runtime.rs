@@ -163,6 +163,20 @@ fn where_it_is_not_loaded_nothing_is_said() {
     );
 }
 
+#[test]
+#[ignore = "needs root and node"]
+fn the_table_has_a_column_for_it_where_it_is_said() {
+    require_root();
+    for is_preloaded in [false, true] {
+        let server = start(is_preloaded);
+        let memtrace = Memtrace::attach(["--pid", &server.pid().to_string()]);
+        server.client().get("/keep?bytes=1").expect("an answer");
+        let run = memtrace.interrupt();
+        run.assert_status(0);
+        run.assert(run.stdout.contains("HEAP USED") == is_preloaded, "the column");
+    }
+}
+
 /// Nobody traces, a client leaves, an answer comes in pieces: the app does as without it.
 #[test]
 #[ignore = "needs node"]

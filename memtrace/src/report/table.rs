@@ -24,6 +24,9 @@ const REQUEST_MOST: usize = 64;
 /// The request column where nothing is cut: longer requests push their line's figures to the right.
 const REQUEST_UNCUT: usize = 40;
 
+/// What a runtime calls the part of its heap that is in use.
+const IN_USE: &str = "heapUsed";
+
 /// The same of routes, which are all known when the column is laid out: room for all but the strangest.
 pub(crate) const ROUTE_UNCUT: usize = 80;
 
@@ -109,6 +112,8 @@ struct Live {
     columns: Columns,
     /// Faults are timed.
     timed: bool,
+    /// The program says what it has in use.
+    tells: bool,
     /// The last line's second and its time of day: many requests begin in one.
     second: Option<(i128, String)>,
 }
@@ -127,7 +132,7 @@ impl Table {
         self.cut_short |= !request.complete;
         let options = &self.options;
         let live = self.live.get_or_insert_with(|| {
-            let live = Live::new(options, request.faults.time_ns.is_some());
+            let live = Live::new(options, request);
             push_line(out, &live.columns.head(HEAD));
             live
         });
@@ -226,7 +231,13 @@ impl Table {
 }
 
 impl Live {
-    fn new(options: &TableOptions, timed: bool) -> Self {
+    /// For requests like the first.
+    fn new(options: &TableOptions, first: &Request) -> Self {
+        let timed = first.faults.time_ns.is_some();
+        let tells = first
+            .runtime
+            .as_ref()
+            .is_some_and(|sizes| sizes.contains_key(IN_USE));
         let request = if options.width.is_some() {
             REQUEST_MOST
         } else {
@@ -255,6 +266,9 @@ impl Live {
             column("IN WINDOW", 9, Kind::Spare(7)),
         ];
         columns.push(column("RSS", 9, Kind::Spare(6)));
+        if tells {
+            columns.push(column("HEAP USED", 9, Kind::Spare(6)));
+        }
         if timed {
             columns.push(column("IN FAULTS", 11, Kind::Spare(5)));
         }
@@ -265,6 +279,7 @@ impl Live {
         Self {
             columns: Columns::new(columns, options.width, options.colour),
             timed,
+            tells,
             second: None,
         }
     }
@@ -303,6 +318,13 @@ impl Live {
                 .as_ref()
                 .map_or("-".to_owned(), |rss| bytes_changed(rss.delta)),
         ));
+        if self.tells {
+            let in_use = request
+                .runtime
+                .as_ref()
+                .and_then(|sizes| sizes.get(IN_USE)?.delta());
+            cells.push(Cell::new(in_use.map_or("-".to_owned(), bytes_changed)));
+        }
         if self.timed {
             let inside = faults.time_ns.unwrap_or(0);
             let share = share(inside, request.duration_ns);
