@@ -11,6 +11,7 @@ pub mod asked;
 pub mod client;
 pub mod denied;
 pub mod leftover;
+pub mod map;
 pub mod memtrace;
 pub mod mount;
 pub mod nginx;
