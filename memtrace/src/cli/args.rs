@@ -2,14 +2,18 @@
 //!
 //! Owns names, defaults and what goes with what. Must not know how anything is done.
 
+mod check;
+mod explain;
+mod map;
 mod quantity;
 
-use std::{ffi::OsString, net::SocketAddr, ops::Range, path::PathBuf, time::Duration};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 use memtrace_common::Tgid;
 
-use self::quantity::{duration, offset, size, span, tgid};
+use self::quantity::{duration, offset, size, tgid};
+pub(super) use self::{check::CheckArgs, explain::ExplainArgs, map::MapArgs};
 use crate::{
     ledger::{SETTLE, route::Pattern},
     record::Asked,
@@ -23,27 +27,6 @@ use crate::{
     timeline::Detail,
 };
 
-/// What goes with a run that is traced now, and not with a recording.
-const LIVE: [&str; 9] = [
-    "TargetArgs",
-    "duration",
-    "requests",
-    "buffer",
-    "fault_time",
-    "settle",
-    "drive",
-    "patience",
-    "keep",
-];
-/// The same without what only `check` has.
-const TRACED: [&str; 6] = [
-    "TargetArgs",
-    "duration",
-    "requests",
-    "buffer",
-    "fault_time",
-    "settle",
-];
 /// The ring's size where none is asked for, bytes.
 const BUFFER: u32 = 16 << 20;
 
@@ -386,128 +369,6 @@ pub(super) struct DiffArgs {
     /// Compare only these, e.g. `'POST /saju'`, `'* /users/{id}'`; repeatable. The books still cover the process.
     #[arg(long, value_name = "METHOD PATTERN")]
     pub only: Vec<Only>,
-    /// How much is said beside it.
-    #[command(flatten)]
-    pub voice: Voice,
-}
-
-/// `memtrace check F.mtr | [TARGET] --baseline FILE`
-#[derive(Args, Debug)]
-pub(super) struct CheckArgs {
-    /// The recording of the run; without it, a TARGET is traced here and now.
-    #[arg(value_name = "RECORDING", conflicts_with_all = LIVE)]
-    pub recording: Option<PathBuf>,
-    /// Recordings of several runs of the same, which are judged, or make a baseline, as one.
-    #[arg(long, value_name = "RECORDING", num_args = 1.., conflicts_with_all = LIVE, conflicts_with_all = ["recording", "perfetto"])]
-    pub runs: Vec<PathBuf>,
-    /// What is traced, if it is no recording.
-    #[command(flatten)]
-    pub run: RunArgs,
-    /// Run this while the target is traced, by `sh -c`: its end ends the run. With `-- COMMAND` it waits until that
-    /// listens on a TCP port (on --port, where that is given), and finds the port in `MEMTRACE_PORT`.
-    #[arg(long, value_name = "CLIENT")]
-    pub drive: Option<OsString>,
-    /// How long a COMMAND that is to be driven may take until it listens.
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration, requires = "drive")]
-    pub patience: Duration,
-    /// Keep the recording of what is traced in this file.
-    #[arg(long, value_name = "FILE")]
-    pub keep: Option<PathBuf>,
-    /// Also write a trace for the Perfetto UI (<https://ui.perfetto.dev>) to this file; it appears once it is whole.
-    #[arg(long, value_name = "FILE")]
-    pub perfetto: Option<PathBuf>,
-    /// What requests took when that was found to be right; `--update` writes it.
-    #[arg(long, value_name = "FILE")]
-    pub baseline: PathBuf,
-    /// Write the baseline anew with what this run has, once it has been compared. Comments and limits stay.
-    #[arg(long)]
-    pub update: bool,
-    /// `table` or `json` (one object).
-    #[arg(long, value_name = "FORMAT", default_value = "table")]
-    pub format: Form,
-    /// Write the verdict to this file; it appears once it is whole.
-    #[arg(short, long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
-    /// Also write it as a comment for a pull request.
-    #[arg(long, value_name = "FILE")]
-    pub markdown: Option<PathBuf>,
-    /// Also write it as XML for any CI, as `JUnit` does: a test for each figure of each route.
-    #[arg(long, value_name = "FILE")]
-    pub junit: Option<PathBuf>,
-    /// So many of each route's first requests are its warm-up; else it is found from the figures.
-    #[arg(long, value_name = "N")]
-    pub warmup: Option<usize>,
-    /// Group paths by this pattern, e.g. `/users/{id}`; repeatable. Else as they were when it was recorded.
-    #[arg(long, value_name = "PATTERN")]
-    pub route: Vec<Pattern>,
-    /// Judge only these, e.g. `'POST /saju'`, `'* /users/{id}'`; repeatable. The books still cover the process.
-    #[arg(long, value_name = "METHOD PATTERN")]
-    pub only: Vec<Only>,
-    /// How much is said beside it.
-    #[command(flatten)]
-    pub voice: Voice,
-}
-
-/// `memtrace explain F.mtr | [TARGET]`
-#[derive(Args, Debug)]
-pub(super) struct ExplainArgs {
-    /// The recording of the run; without it, a TARGET is traced here and now.
-    #[arg(value_name = "RECORDING", conflicts_with_all = TRACED)]
-    pub recording: Option<PathBuf>,
-    /// What is traced, if it is no recording.
-    #[command(flatten)]
-    pub run: RunArgs,
-    /// The request of this number, as `id` has it in JSON.
-    #[arg(long, value_name = "ID", conflicts_with_all = ["slowest", "most_faults"])]
-    pub request: Option<u64>,
-    /// The one that took longest.
-    #[arg(long, conflicts_with = "most_faults")]
-    pub slowest: bool,
-    /// The one with the most faults: the default.
-    #[arg(long)]
-    pub most_faults: bool,
-    /// One of these, e.g. `'POST /saju'`, `'* /users/{id}'`; repeatable.
-    #[arg(long, value_name = "METHOD PATTERN")]
-    pub only: Vec<Only>,
-    /// Write it to this file; it appears once it is whole.
-    #[arg(short, long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
-    /// How much is said beside it.
-    #[command(flatten)]
-    pub voice: Voice,
-}
-
-/// `memtrace map --pid PID`
-#[derive(Args, Clone, Debug)]
-pub(super) struct MapArgs {
-    /// Whose memory.
-    #[arg(long, value_name = "PID", value_parser = tgid)]
-    pub pid: Tgid,
-    /// Only the sums, by what the regions are for.
-    #[arg(long)]
-    pub summary: bool,
-    /// Instead of regions, the pages of these addresses and the frames of memory that they are in, e.g.
-    /// `0x7f3cac000000+64K`. Takes `CAP_SYS_ADMIN`.
-    #[arg(long, value_name = "ADDR+LEN", value_parser = span, conflicts_with = "summary")]
-    pub frames: Option<Range<u64>>,
-    /// Instead of all regions, those that change around the next request, with the page faults in each.
-    #[arg(long, conflicts_with_all = ["summary", "frames"])]
-    pub diff: bool,
-    /// Around the next of these, e.g. `'POST /saju'`, `'* /users/{id}'`; repeatable.
-    #[arg(long, value_name = "METHOD PATTERN", requires = "diff")]
-    pub request: Vec<Only>,
-    /// How long to wait until the request has been answered.
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration, requires = "diff")]
-    pub timeout: Duration,
-    /// Around no request, but for so long, e.g. `5s`.
-    #[arg(long, value_name = "TIME", value_parser = duration, requires = "diff", conflicts_with_all = ["request", "timeout"])]
-    pub duration: Option<Duration>,
-    /// `table` or `json` (one object).
-    #[arg(long, value_name = "FORMAT", default_value = "table")]
-    pub format: Form,
-    /// Write it to this file; it appears once it is whole.
-    #[arg(short, long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
     /// How much is said beside it.
     #[command(flatten)]
     pub voice: Voice,
