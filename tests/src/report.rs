@@ -375,7 +375,7 @@ mod tests {
             "mremap_calls":0,"madvise_calls":0,"mprotect_calls":0},
           "rss":{"start":81_000_000,"end":81_245_760,"delta":245_760,"anon_delta":245_760,"file_delta":0,
             "shmem_delta":0,"swap_delta":0,"error_max":0},
-          "values":{"heapUsed":-7}})
+          "values":{"heapUsed":-7},"runtime":null})
     }
 
     fn summary() -> Value {

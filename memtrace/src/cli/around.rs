@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     kernel::now,
-    ledger::entry::Request,
+    ledger::{SETTLE, entry::Request},
     map::{Around, Changes, Fault, Map, Moment},
     run::{self, Run},
     watch::Watch,
@@ -34,6 +34,9 @@ use crate::{
 
 /// A process that answers one request after another is not looked at again sooner.
 const PAUSE: Duration = Duration::from_millis(50);
+/// How long a request that has been answered may take to be reported, beyond the time that it is given for work that may
+/// still be its: of a process that does nothing at all, nobody hears how late it is.
+const REPORT: Duration = Duration::from_secs(1);
 /// Requests that are kept until it is known which of them is meant.
 const REQUESTS_MAX: usize = 1024;
 
@@ -163,6 +166,7 @@ pub(super) async fn around(args: &MapArgs) -> Result<ExitCode, Failure> {
 fn onlooker(args: MapArgs, seen: Rc<RefCell<Seen>>) -> impl FnMut(&mut Run, &[Request]) -> bool {
     let deadline = Instant::now() + args.timeout;
     let mut last = Instant::now();
+    let mut answered = None;
     move |run, reported| {
         let seen = &mut *seen.borrow_mut();
         let Some(watch) = run.watch() else { return true };
@@ -173,8 +177,10 @@ fn onlooker(args: MapArgs, seen: Rc<RefCell<Seen>>) -> impl FnMut(&mut Run, &[Re
                     Err(failure) => seen.failure = Some(failure),
                 }
             }
+            let answered: &Instant = answered.get_or_insert_with(Instant::now);
             seen.request = reported.iter().find(|request| watch.is_it(request)).cloned();
-            return seen.request.is_some() || seen.failure.is_some();
+            let is_late = answered.elapsed() > Duration::from_nanos(SETTLE.0) + REPORT;
+            return seen.request.is_some() || seen.failure.is_some() || is_late;
         }
         if last.elapsed() >= PAUSE && watch.is_to_begin_anew() {
             match Look::at(&args) {
