@@ -27,6 +27,15 @@ use crate::{
     timeline::Detail,
 };
 
+/// What goes with a run that is traced now, and not with a recording.
+const TRACED: [&str; 6] = [
+    "TargetArgs",
+    "duration",
+    "requests",
+    "buffer",
+    "fault_time",
+    "settle",
+];
 /// The ring's size where none is asked for, bytes.
 const BUFFER: u32 = 16 << 20;
 

@@ -30,14 +30,14 @@ use super::{
     target::Target,
     terminal::prose,
 };
-use crate::demo::{
-    BUTTON,
-    api::Api,
-    app,
-    driver::{self, drive},
-    scene, what_next,
-};
 use crate::{
+    demo::{
+        BUTTON,
+        api::Api,
+        app,
+        driver::{self, drive},
+        scene, what_next,
+    },
     explain::{Which, story},
     run::Look,
 };

@@ -9,7 +9,11 @@ use super::Course;
 use crate::{
     ledger::entry::{ByName, Faults, Request, RuntimeSize, Space, Summary},
     model::vma::PAGE,
-    report::figure::{bytes, bytes_changed, count, counted, duration, share},
+    report::{
+        books::reasons,
+        figure::{bytes, bytes_changed, count, counted, duration, share},
+        printable::escaped,
+    },
 };
 
 /// What one fault brings as a rule, KiB.
@@ -58,7 +62,9 @@ pub fn story(request: &Request, course: Option<&Course>, summary: &Summary, scen
     let _ = writeln!(
         story,
         "One {} {}, step by step ({}):",
-        request.method, request.path, scene.which
+        escaped(&request.method),
+        escaped(&request.path),
+        scene.which
     );
     for (number, step) in steps.into_iter().flatten().enumerate() {
         let _ = writeln!(story, "{}. {step}", number + 1);
@@ -221,7 +227,7 @@ fn regions(faults: &Faults) -> Option<String> {
     let file = most.map_or(String::new(), |file| {
         format!(
             " The file with the most is {}: {}.",
-            file.path,
+            escaped(&file.path),
             count(file.faults)
         )
     });
@@ -477,25 +483,6 @@ fn books(request: &Request, summary: &Summary) -> Option<String> {
         "In the whole run the kernel itself counted {} for the app. memtrace has {sum}. {verdict}",
         counted(kernel, "fault")
     ))
-}
-
-/// Why faults are on no request, the most frequent reason first.
-fn reasons(summary: &Summary) -> String {
-    let mut reasons: Vec<_> = summary
-        .unattributed
-        .iter()
-        .filter(|(_, faults)| **faults > 0)
-        .collect();
-    reasons.sort_by_key(|(name, faults)| (Reverse(**faults), *name));
-    let reasons: Vec<String> = reasons
-        .into_iter()
-        .map(|(name, faults)| format!("{} {}", name.replace('_', " "), count(*faults)))
-        .collect();
-    if reasons.is_empty() {
-        String::new()
-    } else {
-        format!(" ({})", reasons.join(", "))
-    }
 }
 
 #[cfg(test)]

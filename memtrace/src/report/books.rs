@@ -107,6 +107,25 @@ pub(super) fn kinds(summary: &Summary) -> Option<String> {
     (!causes.is_empty()).then(|| format!("What for: {causes}. Where: {regions}."))
 }
 
+/// Why faults are on no request, the most frequent reason first: ` (idle 210, startup 98)`, or nothing.
+pub(crate) fn reasons(summary: &Summary) -> String {
+    let mut reasons: Vec<_> = summary
+        .unattributed
+        .iter()
+        .filter(|(_, faults)| **faults > 0)
+        .collect();
+    reasons.sort_by_key(|(name, faults)| (Reverse(**faults), *name));
+    let reasons: Vec<String> = reasons
+        .into_iter()
+        .map(|(name, faults)| format!("{} {}", name.replace('_', " "), count(*faults)))
+        .collect();
+    if reasons.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", reasons.join(", "))
+    }
+}
+
 /// Memtrace's side of the books, `a on requests + b elsewhere …`.
 fn parts(summary: &Summary) -> String {
     let books = &summary.books;
@@ -122,19 +141,7 @@ fn parts(summary: &Summary) -> String {
         );
     }
     let _ = write!(parts, " + {} elsewhere", count(books.unattributed));
-    let mut reasons: Vec<_> = summary
-        .unattributed
-        .iter()
-        .filter(|(_, faults)| **faults > 0)
-        .collect();
-    reasons.sort_by_key(|(name, faults)| (Reverse(**faults), *name));
-    let reasons: Vec<String> = reasons
-        .iter()
-        .map(|(name, faults)| format!("{} {}", name.replace('_', " "), count(**faults)))
-        .collect();
-    if !reasons.is_empty() {
-        let _ = write!(parts, " ({})", reasons.join(", "));
-    }
+    parts.push_str(&reasons(summary));
     if books.dropped > 0 {
         let _ = write!(parts, " + {} lost", count(books.dropped));
     }

@@ -8,7 +8,7 @@ pub mod form;
 pub mod table;
 pub mod view;
 
-mod books;
+pub(crate) mod books;
 pub(crate) mod columns;
 pub(crate) mod figure;
 pub(crate) mod json;

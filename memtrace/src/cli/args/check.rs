@@ -4,33 +4,23 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::Args;
 
-use super::{RunArgs, Voice, quantity::duration};
+use super::{RunArgs, TRACED, Voice, quantity::duration};
 use crate::{
     ledger::route::Pattern,
     report::{form::Form, view::Only},
 };
 
-/// What goes with a run that is traced now, and not with a recording.
-const LIVE: [&str; 9] = [
-    "TargetArgs",
-    "duration",
-    "requests",
-    "buffer",
-    "fault_time",
-    "settle",
-    "drive",
-    "patience",
-    "keep",
-];
+/// What goes with a run that `check` drives itself.
+const DRIVEN: [&str; 3] = ["drive", "patience", "keep"];
 
 /// `memtrace check F.mtr | [TARGET] --baseline FILE`
 #[derive(Args, Debug)]
 pub(in crate::cli) struct CheckArgs {
     /// The recording of the run; without it, a TARGET is traced here and now.
-    #[arg(value_name = "RECORDING", conflicts_with_all = LIVE)]
+    #[arg(value_name = "RECORDING", conflicts_with_all = TRACED, conflicts_with_all = DRIVEN)]
     pub recording: Option<PathBuf>,
     /// Recordings of several runs of the same, which are judged, or make a baseline, as one.
-    #[arg(long, value_name = "RECORDING", num_args = 1.., conflicts_with_all = LIVE, conflicts_with_all = ["recording", "perfetto"])]
+    #[arg(long, value_name = "RECORDING", num_args = 1.., conflicts_with_all = TRACED, conflicts_with_all = DRIVEN, conflicts_with_all = ["recording", "perfetto"])]
     pub runs: Vec<PathBuf>,
     /// What is traced, if it is no recording.
     #[command(flatten)]

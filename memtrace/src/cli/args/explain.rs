@@ -4,18 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{RunArgs, Voice};
+use super::{RunArgs, TRACED, Voice};
 use crate::report::view::Only;
-
-/// What goes with a run that is traced now, and not with a recording.
-const TRACED: [&str; 6] = [
-    "TargetArgs",
-    "duration",
-    "requests",
-    "buffer",
-    "fault_time",
-    "settle",
-];
 
 /// `memtrace explain F.mtr | [TARGET]`
 #[derive(Args, Debug)]

@@ -177,6 +177,14 @@ fn what_was_promised_is_told_apart_from_what_was_given() {
     insta::assert_snapshot!(stories.join("\n--\n"));
 }
 
+/// It is told on a terminal, and a client chose the path.
+#[test]
+fn what_a_client_sent_moves_no_cursor() {
+    let request = sample::request(1, "GET\u{1b}", "/\u{1b}[2J\n1. No fault at all.", 3);
+    let told = told(&request, &sample::summary());
+    assert!(!told.contains('\u{1b}') && !told.contains("\n1. No"), "{told}");
+}
+
 /// Those of the story's steps that have one of these words.
 fn steps_of<const N: usize>(request: &Request, course: Option<&Course>, words: [&str; N]) -> String {
     let story = story(request, course, &sample::summary(), &Scene::default());

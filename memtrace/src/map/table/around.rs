@@ -11,7 +11,7 @@ use crate::{
     report::{
         columns::Cell,
         figure::{bytes, bytes_changed, count, counted, duration},
-        table::{ALARM, DOUBT, FAINT, TableOptions, named as named_route},
+        table::{ALARM, DOUBT, FAINT, TableOptions},
     },
 };
 
@@ -64,9 +64,10 @@ fn what_happened(around: &Around<'_>) -> String {
         others => format!("and {} for others or for none", count(others)),
     };
     format!(
-        "{} (request {} of {process}{status}) took {}. Looked at {before} and {} after it; between the looks were {} for \
+        "{} {} (request {} of {process}{status}) took {}. Looked at {before} and {} after it; between the looks were {} for \
          it {others}.",
-        named_route(&request.method, &request.path),
+        request.method,
+        request.path,
         request.id,
         duration(request.duration_ns),
         duration(after.max(0).cast_unsigned()),
