@@ -200,7 +200,7 @@ impl Timeline {
                 ..
             } => {
                 self.counters.opened(tgid, at, 1, draw);
-                self.requests.opened(id, tgid, is_listed);
+                self.requests.opened(id, tgid, at, is_listed);
             }
             Posting::Withdrawn { id } => {
                 if let Some(tgid) = self.requests.withdrawn(id) {
@@ -209,7 +209,7 @@ impl Timeline {
             }
             Posting::Unlisted { id } => self.requests.forget(id),
             Posting::Ended { id, at } => {
-                if let Some(tgid) = self.requests.ended(id) {
+                if let Some(tgid) = self.requests.ended(id, at) {
                     self.counters.opened(tgid, at, -1, draw);
                 }
             }

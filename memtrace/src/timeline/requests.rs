@@ -1,8 +1,8 @@
 //! Requests on rows, the stretches of threads' time that were for them, and an arrow from each request to each of these.
 //!
-//! Owns which row is free. Must not know what a request came to: that is its report's.
+//! Owns which row is free, and from when. Must not know what a request came to: that is its report's.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use memtrace_common::{Nanos, Tgid, Tid};
 use rustc_hash::FxHashMap;
@@ -21,17 +21,25 @@ const STRETCHES_MAX: usize = 1024;
 #[derive(Default)]
 pub(super) struct Requests {
     open: FxHashMap<RequestId, Open>,
-    /// Rows below the highest that was used, and are free.
-    free: BTreeSet<usize>,
+    /// Rows below the highest that was used and are free, each with when the last request on it ended. Records of two
+    /// CPUs can come a little out of the order of their times: a request may have begun before one whose end came first.
+    free: BTreeMap<usize, Nanos>,
     rows: usize,
     flows: u64,
 }
 
 struct Open {
     tgid: Tgid,
-    row: Option<usize>,
+    row: Option<Row>,
     stretches: Vec<Stretch>,
     has_ended: bool,
+}
+
+/// The row that a request has, which nothing else is on from this time.
+#[derive(Clone, Copy)]
+struct Row {
+    number: usize,
+    since: Nanos,
 }
 
 /// A stretch of a thread's time.
@@ -45,13 +53,8 @@ pub(super) struct Stretch {
 
 impl Requests {
     /// One begins. Those that are not listed have no row.
-    pub(super) fn opened(&mut self, id: RequestId, tgid: Tgid, is_listed: bool) {
-        let row = is_listed.then(|| {
-            self.free.pop_first().unwrap_or_else(|| {
-                self.rows += 1;
-                self.rows - 1
-            })
-        });
+    pub(super) fn opened(&mut self, id: RequestId, tgid: Tgid, at: Nanos, is_listed: bool) {
+        let row = is_listed.then(|| self.row(at));
         let open = Open {
             tgid,
             row,
@@ -61,18 +64,33 @@ impl Requests {
         self.open.insert(id, open);
     }
 
+    /// The first row that is free at this time.
+    fn row(&mut self, at: Nanos) -> Row {
+        let free = self.free.iter().find(|&(_, &since)| since <= at);
+        if let Some((&number, &since)) = free {
+            self.free.remove(&number);
+            return Row { number, since };
+        }
+        self.rows += 1;
+        Row {
+            number: self.rows - 1,
+            since: at,
+        }
+    }
+
     /// It was none.
     pub(super) fn withdrawn(&mut self, id: RequestId) -> Option<Tgid> {
         let open = self.open.remove(&id).filter(|open| !open.has_ended)?;
-        self.free.extend(open.row);
+        self.free.extend(open.row.map(|row| (row.number, row.since)));
         Some(open.tgid)
     }
 
     /// It is answered: its row is free for the next. It is drawn when it is reported.
-    pub(super) fn ended(&mut self, id: RequestId) -> Option<Tgid> {
+    pub(super) fn ended(&mut self, id: RequestId, at: Nanos) -> Option<Tgid> {
         let open = self.open.get_mut(&id).filter(|open| !open.has_ended)?;
         open.has_ended = true;
-        self.free.extend(open.row);
+        self.free
+            .extend(open.row.map(|row| (row.number, at.max(row.since))));
         Some(open.tgid)
     }
 
@@ -105,7 +123,7 @@ impl Requests {
         let flows: Vec<FlowId> = (first..self.flows).map(FlowId).collect();
         let name = name(request);
         let writer = &mut draw.writer;
-        let track = draw.tracks.row(row, writer);
+        let track = draw.tracks.row(row.number, writer);
         arguments::of(request, |arguments| {
             let slice = Slice {
                 category: "request",

@@ -220,25 +220,29 @@ impl Live {
     }
 
     fn reads(&mut self) {
-        let bytes = b"GET / HTTP/1.1\r\n\r\n";
+        let header = self.header(wire::KIND_IO);
+        self.io(wire::OP_READ, 5, header, b"GET / HTTP/1.1\r\n\r\n");
+    }
+
+    fn io(&mut self, op: u8, fd: i32, header: Header, bytes: &[u8]) {
+        let len = u16::try_from(bytes.len()).expect("few bytes");
         let mut segments = Segments::default();
         segments[0] = Segment {
-            len: 18,
-            head: 18,
+            len: len.into(),
+            head: len,
             tail: 0,
         };
-        let header = Header {
-            op: wire::OP_READ,
-            flags: wire::IO_PAYLOAD,
-            fd: 5,
-            ..self.header(wire::KIND_IO)
-        };
         let io = Io {
-            header,
-            ret: 18,
+            header: Header {
+                op,
+                flags: wire::IO_PAYLOAD,
+                fd,
+                ..header
+            },
+            ret: len.into(),
             other: 0,
         };
-        let payload = Payload::new(18, segments, bytes).expect("a payload");
+        let payload = Payload::new(len.into(), segments, bytes).expect("a payload");
         self.run.feed(Event::Record(Record::Io(io, payload)));
     }
 
@@ -303,4 +307,42 @@ fn a_fault_has_its_own_time_and_one_that_failed_has_none() {
     assert_eq!(kinds, [slice, slice, EventType::Instant]);
     let threads = told.drawn.tracks.iter().filter(|track| track.thread.is_some());
     assert_eq!(threads.count(), 1, "its last fault is on the row of the others");
+}
+
+/// Times on two CPUs, each taken before its record is in the ring: that of the first answer is in it before the second
+/// request, which began earlier.
+#[test]
+fn requests_that_overlap_a_little_by_their_times_are_on_two_rows() {
+    let mut live = Live::new();
+    let socket = Socket::Inbound { port: None };
+    live.run.feed(Event::Notice(Notice::Socket {
+        tgid: Tgid(P),
+        fd: Fd(6),
+        socket,
+    }));
+    let at = |time_ns, tid| Header {
+        time_ns,
+        tgid: P,
+        tid,
+        kind: wire::KIND_IO,
+        ..Header::default()
+    };
+    let (asks, answers) = (b"GET / HTTP/1.1\r\n\r\n", b"HTTP/1.1 204 No Content\r\n\r\n");
+    live.io(wire::OP_READ, 5, at(10_000, P), asks);
+    live.io(wire::OP_WRITE, 5, at(20_000, P), answers);
+    live.io(wire::OP_READ, 6, at(19_900, P + 1), asks);
+    live.io(wire::OP_WRITE, 6, at(30_000, P + 1), answers);
+    // The first row is free again by now.
+    live.io(wire::OP_READ, 5, at(40_000, P), asks);
+    live.io(wire::OP_WRITE, 5, at(50_000, P), answers);
+    let told = over(live.run);
+    let requests =
+        told.drawn.events.iter().filter(|(_, event, words)| {
+            event.r#type() == EventType::SliceBegin && words.starts_with("request ")
+        });
+    let rows: Vec<(u64, u64)> = requests.map(|(at, event, _)| (*at, event.track_uuid())).collect();
+    let [(10_000, first), (19_900, second), (40_000, third)] = rows[..] else {
+        panic!("{rows:?}");
+    };
+    assert!(first != second && first == third, "{rows:?}");
 }
