@@ -10,6 +10,7 @@
 //! - `attempt`: a fault on its way
 //! - `account`: what work came to, until it is known for whom
 //! - `open`: a request on its way
+//! - `sides`: the two sides of the books
 //! - `activity`: what goes on in one process, for figures that span requests
 
 mod account;
@@ -21,6 +22,7 @@ mod kinds;
 mod memory;
 mod open;
 pub mod route;
+mod sides;
 pub mod spread;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,6 +37,7 @@ use self::{
     journal::{Journal, Posting},
     kinds::Kinds,
     open::{Ended, Open},
+    sides::Sides,
 };
 use crate::{
     marker::End,
@@ -50,9 +53,6 @@ pub use memory::{Resident, Work};
 /// How long a request that has ended waits for what may still turn out to be its, in the run's own time, unless that is
 /// asked for otherwise.
 pub const SETTLE: Nanos = Nanos(250_000_000);
-
-/// Values that one request can have.
-const VALUES_MAX: usize = 64;
 
 /// What a request asks for, as its head has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -87,19 +87,9 @@ pub struct Ledger {
     journal: Journal,
     /// Faults are timed.
     times_faults: bool,
-    /// Faults whose end was seen as well.
-    timed: u64,
     listed: u64,
     others: u64,
-    kernel: FaultCount,
-    direct: u64,
-    causal: u64,
-    unseen: u64,
-    failed: u64,
-    /// Attempts of which nothing says whether they completed.
-    undecided: u64,
-    unattributed: BTreeMap<Reason, u64>,
-    contradicted: bool,
+    sides: Sides,
 }
 
 impl Ledger {
@@ -237,7 +227,7 @@ impl Ledger {
     #[must_use]
     pub fn settle(&mut self, tgid: Tgid, attempt: Attempt, outcome: Outcome) -> bool {
         if outcome == Outcome::Failed {
-            self.failed += 1;
+            self.sides.failed();
             if let Some(process) = self.processes.get_mut(&tgid) {
                 process.failed(attempt.number);
             }
@@ -281,7 +271,7 @@ impl Ledger {
 
     /// Its thread is gone, and the kernel has not said what became of it.
     pub fn leave_undecided(&mut self, attempt: Attempt) {
-        self.undecided += 1;
+        self.sides.undecided();
         self.forget_attempt(attempt);
     }
 
@@ -352,22 +342,17 @@ impl Ledger {
 
     /// So many completed faults are on no request, for this reason.
     pub fn explain(&mut self, reason: Reason, faults: u64) {
-        if faults > 0 {
-            let sum = self.unattributed.entry(reason).or_default();
-            *sum = sum.saturating_add(faults);
-        }
+        self.sides.explain(reason, faults);
     }
 
     /// So many faults were counted by the kernel and no record accounts for them.
     pub fn unseen(&mut self, faults: u64) {
-        self.unseen = self.unseen.saturating_add(faults);
+        self.sides.unseen(faults);
     }
 
     /// A thread's part of the run is over: what the kernel counted for it.
     pub fn kernel_counted(&mut self, count: FaultCount, contradicted: bool) {
-        self.kernel.minor = self.kernel.minor.saturating_add(count.minor);
-        self.kernel.major = self.kernel.major.saturating_add(count.major);
-        self.contradicted |= contradicted;
+        self.sides.kernel_counted(count, contradicted);
     }
 
     /// The address-space calls of whomever work is for, to add to.
@@ -377,7 +362,7 @@ impl Ledger {
 
     /// What a thread's work took, and whom it was for.
     pub fn work(&mut self, owner: Owner, work: &Work) {
-        self.timed = self.timed.saturating_add(work.timed_faults);
+        self.sides.timed(work.timed_faults);
         if let Some(sums) = self.sums_of(owner) {
             sums.work.add(work);
         }
@@ -400,32 +385,16 @@ impl Ledger {
 
     /// The program reports a value for a request. Returns whether there was room.
     pub fn value(&mut self, id: RequestId, name: &str, number: i64) -> bool {
-        let Some(request) = self.requests.get_mut(&id) else {
-            return false;
-        };
-        let has_room = request.values.len() < VALUES_MAX || request.values.contains_key(name);
-        if has_room {
-            request.values.insert(name.to_owned(), number);
-        }
-        has_room
+        self.requests
+            .get_mut(&id)
+            .is_some_and(|request| request.value(name, number))
     }
 
     /// The program's runtime says what it has, at one end of a request. Returns whether there was room.
     pub fn runtime(&mut self, id: RequestId, at: End, sizes: &[(&str, u64)]) -> bool {
-        let Some(request) = self.requests.get_mut(&id) else {
-            return false;
-        };
-        sizes.iter().all(|&(name, bytes)| {
-            if request.runtime.len() >= VALUES_MAX && !request.runtime.contains_key(name) {
-                return false;
-            }
-            let size = request.runtime.entry(name.to_owned()).or_default();
-            match at {
-                End::Start => size.start = Some(bytes),
-                End::End => size.end = Some(bytes),
-            }
-            true
-        })
+        self.requests
+            .get_mut(&id)
+            .is_some_and(|request| request.runtime(at, sizes))
     }
 
     /// The process is gone: nothing more can happen in it.
@@ -501,50 +470,17 @@ impl Ledger {
     /// Of the faults that no record accounts for, as many are `dropped` as fault records are known to have been;
     /// the rest fired no probe. Dropped records beyond that were attempts that did not complete.
     pub fn books(&self, lost: &Lost) -> Books {
-        let unattributed = self.unattributed.values().copied().fold(0, u64::saturating_add);
-        let observed = self
-            .direct
-            .saturating_add(self.causal)
-            .saturating_add(unattributed);
-        let dropped = lost.fault.min(self.unseen);
-        let untraced = self.unseen - dropped;
-        Books {
-            kernel_min_flt: self.kernel.minor,
-            kernel_maj_flt: self.kernel.major,
-            observed,
-            direct: self.direct,
-            causal: Some(self.causal),
-            unattributed,
-            dropped,
-            untraced,
-            failed: self.failed.saturating_add(lost.fault - dropped),
-            timed: self.times_faults.then_some(self.timed),
-            balanced: !self.contradicted && self.kernel.total() == observed.saturating_add(self.unseen),
-        }
+        self.sides.books(lost, self.times_faults)
     }
 
     /// Faults on no request, by reason.
     pub fn unattributed(&self) -> BTreeMap<String, u64> {
-        self.unattributed
-            .iter()
-            .map(|(reason, &faults)| (reason.name().to_owned(), faults))
-            .collect()
+        self.sides.unattributed()
     }
 
     /// What the books cannot say in figures.
     pub fn notes(&self) -> Vec<String> {
-        let mut notes = Vec::new();
-        if self.undecided > 0 {
-            notes.push(format!(
-                "{} of threads that have ended stand on neither side of the books: the kernel has not said whether \
-                 they completed",
-                match self.undecided {
-                    1 => "1 attempt at a fault".to_owned(),
-                    n => format!("{n} attempts at faults"),
-                }
-            ));
-        }
-        notes
+        self.sides.notes()
     }
 
     fn close_window(&mut self, id: RequestId, tgid: Tgid) -> (u64, u64) {
@@ -566,8 +502,7 @@ impl Ledger {
             sums.kinds.totals(),
             "and of one cause, in one region"
         );
-        self.direct += total - sums.causal;
-        self.causal += sums.causal;
+        self.sides.on_request(total - sums.causal, sums.causal);
         if !open.listed {
             self.others += 1;
             self.journal.post(|| Posting::Unlisted { id });

@@ -13,7 +13,10 @@ use super::{
     kinds::Kinds,
     memory::Memory,
 };
-use crate::window::RequestId;
+use crate::{marker::End, window::RequestId};
+
+/// Values that one request can have.
+const VALUES_MAX: usize = 64;
 
 /// A request that has not been reported yet.
 #[derive(Debug)]
@@ -59,6 +62,30 @@ impl Open {
             pending: 0,
             ended: None,
         }
+    }
+
+    /// The program reports a value for it. Returns whether there was room.
+    pub(super) fn value(&mut self, name: &str, number: i64) -> bool {
+        let has_room = self.values.len() < VALUES_MAX || self.values.contains_key(name);
+        if has_room {
+            self.values.insert(name.to_owned(), number);
+        }
+        has_room
+    }
+
+    /// The program's runtime says what it has, at one end of it. Returns whether there was room.
+    pub(super) fn runtime(&mut self, at: End, sizes: &[(&str, u64)]) -> bool {
+        sizes.iter().all(|&(name, bytes)| {
+            if self.runtime.len() >= VALUES_MAX && !self.runtime.contains_key(name) {
+                return false;
+            }
+            let size = self.runtime.entry(name.to_owned()).or_default();
+            match at {
+                End::Start => size.start = Some(bytes),
+                End::End => size.end = Some(bytes),
+            }
+            true
+        })
     }
 
     /// The entry that it is reported as, but for the names of files.
