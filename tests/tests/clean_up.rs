@@ -235,6 +235,8 @@ fn killed_at_any_moment_it_leaves_no_command_held() {
         std::thread::sleep(Duration::from_millis(moment));
         memtrace.signal(Signal::KILL);
         let pid = memtrace.pid();
+        // Until then it may start one.
+        wait_until("memtrace is gone", || arguments(pid).is_empty());
         wait_until("no command is held", || {
             // One that has been released runs on, as under perf or strace; until it has begun it is still `hold`.
             let left = processes_with(&mark, pid);
