@@ -37,7 +37,7 @@ const OVERLAPS: &str = "select count(*) from slice a join slice b on a.track_id 
 const ASTRAY: &str = "select count(*) from slice f join slice w on f.parent_id = w.id \
      where f.category = 'fault' and w.category = 'work' \
      and extract_arg(f.arg_set_id, 'debug.request') is not extract_arg(w.arg_set_id, 'debug.request')";
-const OPEN_AT_END: &str = "select sum(value) from (select value, row_number() over (partition by track_id order by ts desc) n \
+const OPEN_AT_END: &str = "select sum(value) from (select value, row_number() over (partition by track_id order by ts desc, c.id desc) n \
      from counter c join counter_track t on c.track_id = t.id where t.name = 'open requests') where n = 1";
 
 fn plans() -> Vec<Vec<String>> {

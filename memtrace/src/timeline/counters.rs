@@ -36,11 +36,12 @@ struct Process {
     faults: u64,
 }
 
-/// One counter, and what it was last at.
+/// One counter, what it was last at, and since when.
 #[derive(Default)]
 struct Counter {
     track: Option<TrackId>,
     last: i64,
+    since: Nanos,
 }
 
 /// What a counter is like.
@@ -83,6 +84,9 @@ impl Process {
             return;
         }
         counter.last = value;
+        // Records of two CPUs can come a little out of the order of their times: what comes last is what it is at.
+        counter.since = counter.since.max(at);
+        let at = counter.since;
         let track = *counter.track.get_or_insert_with(|| {
             let rank = i32::try_from(which).unwrap_or(i32::MAX);
             draw.tracks

@@ -345,4 +345,5 @@ fn requests_that_overlap_a_little_by_their_times_are_on_two_rows() {
         panic!("{rows:?}");
     };
     assert!(first != second && first == third, "{rows:?}");
+    assert_eq!(told.counters("open requests"), [[1, 0, 1, 0, 1, 0]]);
 }
