@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
 use std::thread;
-use std::time::Duration;
+use std::time::Instant;
 
 use memtrace_tests::denied::as_nobody;
+use memtrace_tests::leftover::arguments;
 use memtrace_tests::map::{Map, Stopped, signal};
 use memtrace_tests::memtrace::run;
 use memtrace_tests::node::{Saju, press};
@@ -194,15 +195,23 @@ fn a_summary_has_the_sums_alone() {
 /// Some are gone before they are looked at, some while they are read: it is all of a map, or none.
 #[test]
 fn of_one_that_ends_meanwhile_there_is_a_whole_map_or_an_error() {
+    const MOMENTS: u32 = 120;
+    let map = |pid: u32| run(["map", "--pid", &pid.to_string(), "--format", "json"]);
+    let start = Instant::now();
+    map(std::process::id()).assert_status(0);
+    // From the beginning to well after the end.
+    let step = start.elapsed() * 2 / MOMENTS;
     let (mut whole, mut refused) = (0, 0);
-    for step in 0..120_u64 {
+    for moment in 0..MOMENTS {
         let sleeper = Running::start(Command::new("sleep").arg("1000"));
         let pid = sleeper.pid();
+        // Until it runs its program it has less of a map.
+        while arguments(pid).first().is_none_or(|program| program != "sleep") {}
         let killer = thread::spawn(move || {
-            thread::sleep(Duration::from_micros(step * 50));
+            thread::sleep(step * moment);
             signal(pid, Signal::KILL);
         });
-        let run = run(["map", "--pid", &pid.to_string(), "--format", "json"]);
+        let run = map(pid);
         killer.join().expect("it works");
         sleeper.finish();
         if run.status.code() == Some(0) {
