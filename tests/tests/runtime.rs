@@ -118,7 +118,7 @@ fn each_requests_words_are_its_own() {
         for (number, (client, bytes)) in (0..).zip(clients.iter_mut().zip(&sizes)) {
             scope.spawn(move || {
                 thread::sleep(Duration::from_millis(20 * number));
-                let path = format!("/keep?bytes={bytes}&ms={}", 400 - 60 * number);
+                let path = format!("/keep?bytes={bytes}&ms={}", 1000 - 150 * number);
                 client.get(&path).expect("an answer");
             });
         }
