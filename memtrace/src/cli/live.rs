@@ -236,6 +236,7 @@ impl Tracing {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut chores = Instant::now();
         let mut over = std::pin::pin!(over);
+        let mut is_behind = false;
         loop {
             tokio::select! {
                 biased;
@@ -244,9 +245,11 @@ impl Tracing {
                     tracing::info!("the run ends: what was to be traced is over");
                     return Ok(Stop::Over(over));
                 }
+                () = tokio::task::yield_now(), if is_behind => {}
                 _ = tick.tick() => {}
             }
-            while self.pump() {}
+            // Not until the ring is empty: where more comes than can be told, it never is.
+            is_behind = self.pump();
             if let Some(onlooker) = &mut self.onlooker
                 && onlooker(&mut self.intake.run, &self.kept.requests)
             {
@@ -269,7 +272,7 @@ impl Tracing {
             }
             if chores.elapsed() >= CHORES {
                 chores = Instant::now();
-                if self.do_chores(target)? && !target.is_own_child() {
+                if self.do_chores(target, is_behind)? && !target.is_own_child() {
                     return Ok(enough("nobody is left to trace"));
                 }
             }
@@ -277,15 +280,19 @@ impl Tracing {
     }
 
     /// Returns whether nobody is left to trace.
-    fn do_chores(&mut self, target: &Target) -> Result<bool, Failure> {
+    fn do_chores(&mut self, target: &Target, is_behind: bool) -> Result<bool, Failure> {
         let Some(live) = &mut self.live else {
             return Ok(true);
         };
         let intake = &mut self.intake;
         live.flush_log();
-        live.tell_losses(|event| intake.take(event))
-            .map_err(|e| remedy::for_load(&e))?;
-        if self.census.elapsed() >= CENSUS {
+        let is_time_for_census = self.census.elapsed() >= CENSUS;
+        // What the ring still has is from before it was full: first that, then what was lost. It may never come to that.
+        if !is_behind || is_time_for_census {
+            live.tell_losses(|event| intake.take(event))
+                .map_err(|e| remedy::for_load(&e))?;
+        }
+        if is_time_for_census {
             self.census = Instant::now();
             live.forget_the_gone();
             if target.may_grow() {
@@ -301,12 +308,12 @@ impl Tracing {
         if let Some(recording) = &mut intake.recording {
             recording.cut_in_time();
         }
-        // Those that are named may come back.
-        let is_any_running = live.is_any_running(|event| intake.take(event));
+        // Their last words may be in the ring still. Those that are named may come back.
+        let is_any_running = is_behind || live.is_any_running(|event| intake.take(event));
         Ok(!is_any_running && !target.may_return())
     }
 
-    /// Takes what the ring has. Returns whether there may be more.
+    /// Takes what the ring has, or the first of it. Returns whether there may be more.
     fn pump(&mut self) -> bool {
         let Some(live) = &mut self.live else { return false };
         let intake = &mut self.intake;

@@ -20,7 +20,7 @@ use super::{
     descriptors::{Held, held},
     dying::Dying,
     kin::Kin,
-    load::{Emission, LoadError, Options, Probes},
+    load::{LoadError, Options, Probes},
     paths::Paths,
     procfs,
     resident::Resident,
@@ -29,12 +29,13 @@ use super::{
 };
 use crate::{
     event::{Event, Notice, Socket},
+    ledger::entry::Lost,
     model::vma::{MAP_ANONYMOUS, MAP_SHARED},
     record::{Clocks, Program},
 };
 
 /// Entries taken from the ring at a time, so that the rest of the program gets its turn.
-const BATCH: usize = 65_536;
+const BATCH: usize = 8_192;
 /// Longer than a fault takes, unless its thread is preempted in the middle of it.
 const FAULT_IN_FLIGHT: Duration = Duration::from_millis(2);
 /// How long after a thread's or a process's end its last word may come: RCU says it, which takes its time where CPUs
@@ -65,8 +66,9 @@ pub struct Live {
     runtimes: Runtimes,
     received: u64,
     undecoded: u64,
-    told: Emission,
-    /// When losses were last asked for.
+    /// What was lost when it was last asked.
+    lost: Lost,
+    /// When that was.
     asked: Nanos,
 }
 
@@ -91,7 +93,7 @@ impl Live {
             runtimes: Runtimes::but_ours(),
             received: 0,
             undecoded: 0,
-            told: Emission::default(),
+            lost: Lost::default(),
         })
     }
 
@@ -279,19 +281,20 @@ impl Live {
     }
 
     /// Tells what was lost since it was last asked.
-    pub fn tell_losses(&mut self, mut sink: impl FnMut(Event<'_>)) -> Result<(), LoadError> {
+    pub fn tell_losses(&mut self, sink: impl FnMut(Event<'_>)) -> Result<(), LoadError> {
         let until = now();
-        let emission = self.probes.emission(until.0)?;
-        if emission.lost != self.told.lost {
-            sink(Event::Notice(Notice::Lost {
-                lost: emission.lost,
-                since: self.asked,
-                until,
-            }));
-        }
-        self.told = emission;
-        self.asked = until;
+        let lost = self.probes.emission(until.0)?.lost;
+        self.tell_lost(lost, until, sink);
         Ok(())
+    }
+
+    fn tell_lost(&mut self, lost: Lost, until: Nanos, mut sink: impl FnMut(Event<'_>)) {
+        if lost != self.lost {
+            let since = self.asked;
+            sink(Event::Notice(Notice::Lost { lost, since, until }));
+        }
+        self.lost = lost;
+        self.asked = until;
     }
 
     /// Ends the run: reads the counters of all threads, waits for those that only the probes can tell, then stops the
@@ -307,6 +310,7 @@ impl Live {
         }
         let listed = now();
         sink(Event::Notice(Notice::Ending { time }));
+        let by_then = self.probes.emission(listed.0)?.lost;
         self.await_last_words(listed, &told, &mut sink);
         self.probes.stop();
         while self.pump(&mut sink) {}
@@ -317,16 +321,25 @@ impl Live {
             let note = format!("the faults of {threads} threads were not timed: {error}");
             sink(Event::Notice(Notice::Note(note)));
         }
-        self.tell_losses(&mut sink)?;
+        let emission = self.probes.emission(now().0)?;
+        // Faults and calls that found the ring full while the probes went are none of the run's. Sums of a thread's work and
+        // last words may be.
+        let Lost { frame, task, .. } = emission.lost;
+        let lost = Lost {
+            frame,
+            task,
+            ..by_then
+        };
+        self.tell_lost(lost, listed, &mut sink);
         if self.undecoded > 0 {
             let note = format!("records of the ring that could not be read: {}", self.undecoded);
             sink(Event::Notice(Notice::Note(note)));
         }
-        if self.told.emitted != self.received {
+        if emission.emitted != self.received {
             // A ring that hands on less than was put in would be a bug, here or in the kernel.
             let note = format!(
                 "records sent: {}; records that arrived: {}",
-                self.told.emitted, self.received
+                emission.emitted, self.received
             );
             sink(Event::Notice(Notice::Note(note)));
         }
