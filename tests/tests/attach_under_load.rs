@@ -62,14 +62,10 @@ fn judge(mode: Mode, report: &Report, kernel_at_most: u64) -> Result<usize, Stri
         request
             .check()
             .map_err(|why| format!("{}: {why}", request.path))?;
-        // A request in flight at either edge may be listed in part. In a loop, what follows a sleep is not direct. A thread
-        // that has waited since before the run for the lock that `/brk` takes is woken by whoever had it, and until that
-        // word is known for a lock's, this looks as if work were handed on.
-        let handed_on = request.faults.attribution.causal.unwrap_or_default() > 0;
+        // A request in flight at either edge may be listed in part. In a loop, what follows a sleep is not direct.
         if !request.complete
             || request.path.is_empty()
             || mode == Mode::Loop && request.path.starts_with("/sleep")
-            || mode == Mode::Threads && handed_on
         {
             continue;
         }
@@ -107,7 +103,7 @@ fn assert_balanced_in_every_run(mode: Mode) {
     let pid = workload.pid().to_string();
     let (stop, served) = (AtomicBool::new(false), AtomicU64::new(0));
     let mut wrong = Vec::new();
-    let (mut failed, mut untraced, mut direct, mut causal) = (0, 0, 0, 0);
+    let (mut failed, mut untraced) = (0, 0);
     std::thread::scope(|scope| {
         // Stopped even when a run fails the test: the scope waits for its threads.
         let _stop = StopOnDrop(&stop);
@@ -136,17 +132,10 @@ fn assert_balanced_in_every_run(mode: Mode) {
             }
             failed += books.failed;
             untraced += books.untraced;
-            direct += books.direct;
-            causal += books.causal.unwrap_or_default();
         }
     });
     let (wrong, count) = (wrong.join("\n"), wrong.len());
     assert!(count == 0, "{count} of {} runs are wrong:\n{wrong}", runs());
-    // No thread of these hands anything on.
-    assert!(
-        mode == Mode::Loop || causal * 1000 <= direct,
-        "{causal} faults are thought to be for another thread's request, {direct} are for a thread's own"
-    );
     // The load makes both: a run that sees neither has not looked.
     assert!(
         failed > 0 && untraced > 0,
